@@ -1,0 +1,28 @@
+/* Cleanup and bounded parsing for jansson. */
+#ifndef LIBCOMMON_JSON_H
+#define LIBCOMMON_JSON_H
+
+#include "libcommon/err.h"
+#include "libcommon/mem.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+void json_cleanup(json_t **json);
+#define AUTO_JSON CLEANUP(json_cleanup)
+
+/* Parses a whole text: duplicate keys, NUL bytes and nesting deeper than 32 are refused. */
+int json_parse(const char *text, size_t len, json_t **out, struct err *err) MUST_USE;
+/* Compact text with keys in order of insertion; the caller's. */
+char *json_text(const json_t *json);
+
+/* Members of an object; -1 with the member's name where absent or of another type or out of range.
+ */
+int json_get_int(const json_t *object, const char *key, int64_t min, int64_t max, int64_t *out,
+                 struct err *err) MUST_USE;
+int json_get_str(const json_t *object, const char *key, size_t max_len, const char **out,
+                 struct err *err) MUST_USE;
+int json_get_bool(const json_t *object, const char *key, bool *out, struct err *err) MUST_USE;
+
+#endif

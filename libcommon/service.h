@@ -1,0 +1,84 @@
+/* The one skeleton of every service: command line (-c FILE, -t check, -V version, --health,
+ * --document KIND), configuration, logging, signals (TERM and QUIT drain, HUP reload), the ops
+ * listener (/livez /readyz /healthz /metrics, PUT /loglevel), readiness to systemd, and ordered
+ * teardown. A service is a service_desc and its callbacks, all called on the main thread. */
+#ifndef LIBCOMMON_SERVICE_H
+#define LIBCOMMON_SERVICE_H
+
+#include "libcommon/config.h"
+#include "libcommon/log.h"
+#include "libcommon/metrics.h"
+
+/* First member of every service's configuration struct. */
+struct service_config {
+    struct {
+        const char *address; /* host:port; empty: no ops listener */
+        const char *metrics_bearer_token;
+    } ops;
+
+    struct {
+        int level; /* enum log_level */
+    } log;
+
+    int64_t drain_delay_ms; /* /readyz says 503 while requests are still accepted */
+    int64_t shutdown_ms;    /* how long a drain may take */
+};
+
+extern const struct config_schema service_ops_schema;
+extern const struct config_schema service_log_schema;
+
+/* The rows of these members for a service's root table; `ops_address` is its default. */
+#define SERVICE_CONFIG_FIELDS(type, member, ops_address)                                           \
+    {.name = "ops",                                                                                \
+     .kind = CONFIG_SECTION,                                                                       \
+     .offset = offsetof(type, member.ops),                                                         \
+     .section = &service_ops_schema,                                                               \
+     .fallback = (ops_address),                                                                    \
+     .doc = "operations listener: health and metrics"},                                            \
+    {                                                                                              \
+        .name = "log", .kind = CONFIG_SECTION, .offset = offsetof(type, member.log),               \
+        .section = &service_log_schema, .doc = "logging"                                           \
+    }
+
+struct service;
+
+struct service_desc {
+    const char *name;
+    const char *summary;        /* one line, for --help */
+    const char *default_config; /* path used without -c */
+    const char *config_env;     /* variable that names the file; NULL: OCTROI_CONFIG */
+    const struct config_schema *config;
+    const struct metric_desc *metrics;
+    size_t metric_count;
+    /* Without any file: make the configuration from the environment (proxy). NULL: a missing file
+     * is an error. */
+    int (*config_from_env)(struct config **out, struct err *err);
+    /* Opens everything; dependencies that are away are waited for in the background, not here. */
+    int (*start)(struct service *service, struct err *err);
+    /* A new, valid configuration: take it over or refuse it whole (service_config still gives the
+     * old one until this returns 0). NULL: HUP re-reads only log.level. */
+    int (*reload)(struct service *service, const void *config, struct err *err);
+    void (*drain)(
+        struct service *service); /* stop accepting; returns at once. NULL: nothing to drain */
+    bool (*drained)(
+        struct service *service); /* asked every 50 ms until true or shutdown_ms is over */
+    void (*stop)(
+        struct service *service); /* release everything; called once, also after a failed start */
+};
+
+/* Runs the service until a signal ends it; the process's exit status. */
+int service_main(const struct service_desc *desc, int argc, char **argv);
+
+const void *service_configuration(struct service *service);
+struct metrics *service_metrics(struct service *service);
+void service_set_state(struct service *service, void *state);
+void *service_state(struct service *service);
+
+/* Any thread. Each named dependency shows in /readyz, which answers 503 while one that is
+ * `critical` is not ok. A change is logged once. */
+void service_dependency(struct service *service, const char *name, bool critical, bool ok,
+                        const char *detail);
+/* Any thread: ends the process as TERM does. */
+void service_quit(struct service *service);
+
+#endif
