@@ -16,7 +16,7 @@ enum log_key {
 #define LOG_KEY(id, name, secrecy, doc) LOG_KEY_##id,
 #include "libcommon/log_keys.def"
 #undef LOG_KEY
-    LOG_KEY_COUNT
+    LOG_KEYS
 };
 
 enum log_type {
