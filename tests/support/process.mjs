@@ -1,0 +1,153 @@
+// Owns one real process: a log file, readiness, a clean stop, and a failure on any sanitizer report.
+import { spawn } from 'node:child_process';
+import { chmodSync, closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import net from 'node:net';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
+
+export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+// Asks until it is truthy; an exception counts as not yet. The limit only bounds a failure, it is not a measurement.
+export async function waitUntil(what, ask, { timeout = 30_000, every = 25 } = {}) {
+  const end = Date.now() + timeout;
+  let last;
+  for (;;) {
+    try {
+      const value = await ask();
+      if (value) return value;
+      last = undefined;
+    } catch (error) {
+      last = error;
+    }
+    if (Date.now() > end) throw new Error(`waited ${timeout} ms for ${what}${last ? `: ${last.message}` : ''}`);
+    await sleep(every);
+  }
+}
+
+const taken = new Set();
+export async function freePort() {
+  for (;;) {
+    const port = await new Promise((resolve, reject) => {
+      const server = net.createServer();
+      server.once('error', reject);
+      server.listen(0, '127.0.0.1', () => {
+        const { port: chosen } = server.address();
+        server.close(() => resolve(chosen));
+      });
+    });
+    if (!taken.has(port)) {
+      taken.add(port);
+      return port;
+    }
+  }
+}
+
+export const canConnect = (port, host = '127.0.0.1') =>
+  new Promise((resolve) => {
+    const socket = net.connect({ port, host });
+    const done = (ok) => {
+      socket.destroy();
+      resolve(ok);
+    };
+    socket.once('connect', () => done(true));
+    socket.once('error', () => done(false));
+  });
+
+// Readable for all: PostgreSQL runs as another user.
+export function temporaryDirectory(name) {
+  const path = mkdtempSync(join(tmpdir(), `octroi-${name}-`));
+  chmodSync(path, 0o755);
+  return path;
+}
+
+export function removeDirectory(path) {
+  rmSync(path, { recursive: true, force: true, maxRetries: 5 });
+}
+
+const SANITIZER = /(AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:|Assertion .* failed|assertion failed)/;
+
+export class Process {
+  constructor(name, command, args, { dir, env = {}, detached = false, cwd = root } = {}) {
+    Object.assign(this, { name, command, args, dir, detached, cwd });
+    this.env = { ...process.env, ...env };
+    this.child = null;
+    this.exit = null;
+  }
+
+  get logFile() {
+    return join(this.dir, `${this.name}.log`);
+  }
+
+  get pid() {
+    return this.child?.pid;
+  }
+
+  spawn() {
+    mkdirSync(this.dir, { recursive: true });
+    const log = openSync(this.logFile, 'a');
+    this.exit = null;
+    this.child = spawn(this.command, this.args, {
+      cwd: this.cwd,
+      env: this.env,
+      stdio: ['ignore', log, log],
+      detached: this.detached,
+    });
+    closeSync(log);
+    const child = this.child;
+    this.exited = new Promise((resolve) => {
+      child.once('exit', (code, signal) => resolve({ code, signal }));
+      child.once('error', (error) => resolve({ code: -1, signal: null, error }));
+    });
+    this.exited.then((exit) => {
+      if (this.child === child) this.exit = exit;
+    });
+    if (this.detached) child.unref();
+    return this;
+  }
+
+  async waitReady(ask, timeout = 60_000) {
+    await waitUntil(`${this.name} to be ready`, async () => {
+      if (this.exit) return true;
+      return ask();
+    }, { timeout });
+    if (this.exit) throw new Error(`${this.name} ended with ${JSON.stringify(this.exit)}\n${this.tail()}`);
+    return this;
+  }
+
+  log() {
+    return existsSync(this.logFile) ? readFileSync(this.logFile, 'utf8') : '';
+  }
+
+  tail(lines = 40) {
+    return this.log().split('\n').slice(-lines).join('\n');
+  }
+
+  logContains(pattern) {
+    return pattern instanceof RegExp ? pattern.test(this.log()) : this.log().includes(pattern);
+  }
+
+  // kill -9, and its end.
+  async kill() {
+    if (!this.child || this.exit) return;
+    this.child.kill('SIGKILL');
+    await this.exited;
+  }
+
+  signal(name) {
+    this.child.kill(name);
+  }
+
+  async stop({ signal = 'SIGTERM', timeout = 20_000 } = {}) {
+    if (this.child && !this.exit) {
+      this.child.kill(signal);
+      const late = setTimeout(() => this.child.kill('SIGKILL'), timeout);
+      await this.exited;
+      clearTimeout(late);
+    }
+    const report = this.log().match(SANITIZER);
+    if (report) throw new Error(`${this.name}: ${report[0]}\n${this.tail(80)}`);
+  }
+}
