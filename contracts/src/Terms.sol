@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+/// A quote's terms, which become the storage slot of the grant as they are: one 256-bit word, so that a
+/// payment costs one storage write. The layout is part of the interface; quoted and payd read it too.
+type Terms is uint256;
+
+using TermsLib for Terms global;
+
+library TermsLib {
+    /// Start of the count of valid-until minutes: 2026-01-01T00:00:00Z.
+    uint256 internal constant MINUTES_FROM = 1_767_225_600;
+
+    /// Top bit of a stored slot's token field; a quote never carries it, since token indices end at 127.
+    uint256 private constant REVOKED = 1 << 231;
+
+    function start(Terms terms) internal pure returns (uint32) {
+        return uint32(Terms.unwrap(terms));
+    }
+
+    function expiry(Terms terms) internal pure returns (uint32) {
+        return uint32(Terms.unwrap(terms) >> 32);
+    }
+
+    function paid(Terms terms) internal pure returns (uint64) {
+        return uint64(Terms.unwrap(terms) >> 64);
+    }
+
+    function plan(Terms terms) internal pure returns (uint16) {
+        return uint16(Terms.unwrap(terms) >> 128);
+    }
+
+    function rate(Terms terms) internal pure returns (uint16) {
+        return uint16(Terms.unwrap(terms) >> 144);
+    }
+
+    function bandwidth(Terms terms) internal pure returns (uint16) {
+        return uint16(Terms.unwrap(terms) >> 160);
+    }
+
+    function quota(Terms terms) internal pure returns (uint32) {
+        return uint32(Terms.unwrap(terms) >> 176);
+    }
+
+    function seq(Terms terms) internal pure returns (uint16) {
+        return uint16(Terms.unwrap(terms) >> 208);
+    }
+
+    function token(Terms terms) internal pure returns (uint8) {
+        return uint8(Terms.unwrap(terms) >> 224);
+    }
+
+    /// First second in which the quote is no longer payable.
+    function payableBefore(Terms terms) internal pure returns (uint256) {
+        unchecked {
+            return MINUTES_FROM + ((Terms.unwrap(terms) >> 232) + 1) * 60;
+        }
+    }
+
+    function revoked(Terms slot) internal pure returns (bool) {
+        return Terms.unwrap(slot) & REVOKED != 0;
+    }
+
+    function withRevoked(Terms slot, bool flag) internal pure returns (Terms) {
+        uint256 cleared = Terms.unwrap(slot) & ~REVOKED;
+        return Terms.wrap(flag ? cleared | REVOKED : cleared);
+    }
+
+    /// What the slot still holds at `time`, in its own token, rounded down: against the buyer.
+    function unused(Terms slot, uint256 time) internal pure returns (uint256) {
+        uint256 from = slot.start();
+        uint256 to = slot.expiry();
+        if (time <= from) return slot.paid();
+        if (time >= to) return 0;
+        // time is in (from, to), and the product of 64 and 32 bits fits.
+        unchecked {
+            return slot.paid() * (to - time) / (to - from);
+        }
+    }
+}
