@@ -6,10 +6,15 @@ cd "$(dirname "$0")"
 stamp=out/.built
 artifacts='Octroi OctroiProxy DevStablecoin'
 
+# Coverage leaves artifacts without bytecode behind, which forge then takes for current.
+built() {
+    [ -s "out/$1.sol/$1.json" ] && ! grep -q '"bytecode":{"object":"0x"' "out/$1.sol/$1.json"
+}
+
 fresh() {
     [ -e "$stamp" ] || return 1
     for name in $artifacts; do
-        [ -s "out/$name.sol/$name.json" ] || return 1
+        built "$name" || return 1
     done
     [ -z "$(find src foundry.toml tools/solc ../package.json -newer "$stamp" -print -quit)" ]
 }
@@ -32,9 +37,8 @@ fi
 started=$(mktemp out/.started.XXXXXX)
 trap 'rm -f "$started"' EXIT
 "$forge" build --quiet --skip test --skip script
-# Coverage leaves artifacts without bytecode behind, which forge then takes for current.
 for name in $artifacts; do
-    if grep -q '"bytecode":{"object":"0x"' "out/$name.sol/$name.json"; then
+    if ! built "$name"; then
         "$forge" build --quiet --force --skip test --skip script
         break
     fi

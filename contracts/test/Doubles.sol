@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import { ERC20 } from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
+import { Octroi } from "../src/Octroi.sol";
+
+/// Keeps a hundredth of every transfer.
+contract ToughToken is ERC20("Tough", "TGH") {
+    function mint(address to, uint256 amount) external {
+        _mint(to, amount);
+    }
+
+    function _update(address from, address to, uint256 value) internal override {
+        if (from == address(0)) return super._update(from, to, value);
+        super._update(from, to, value - value / 100);
+        super._update(from, address(0xdead), value / 100);
+    }
+}
+
+/// Answers transferFrom with nothing, as some old tokens do.
+contract SilentToken {
+    mapping(address => uint256) public balanceOf;
+
+    function mint(address to, uint256 amount) external {
+        balanceOf[to] += amount;
+    }
+
+    function transferFrom(address from, address to, uint256 value) external {
+        balanceOf[from] -= value;
+        balanceOf[to] += value;
+    }
+}
+
+/// Calls back into the contract in the middle of a transfer.
+contract CallbackToken is ERC20("Callback", "CBK") {
+    address private target;
+    bytes private data;
+    bytes public answer;
+
+    function arm(address target_, bytes calldata data_) external {
+        (target, data) = (target_, data_);
+    }
+
+    function mint(address to, uint256 amount) external {
+        _mint(to, amount);
+    }
+
+    function _update(address from, address to, uint256 value) internal override {
+        if (target != address(0)) (, answer) = target.call(data);
+        super._update(from, to, value);
+    }
+}
+
+/// A wallet that is a contract: it says yes to one digest and signature.
+contract Wallet {
+    bytes32 private immutable accepted;
+
+    constructor(bytes32 digest, bytes memory signature) {
+        accepted = keccak256(abi.encode(digest, signature));
+    }
+
+    function isValidSignature(bytes32 digest, bytes calldata signature) external view returns (bytes4) {
+        return
+            keccak256(abi.encode(digest, signature)) == accepted ? this.isValidSignature.selector : bytes4(0);
+    }
+}
+
+/// A later implementation.
+contract OctroiNext is Octroi {
+    function generation() external pure returns (uint256) {
+        return 2;
+    }
+}

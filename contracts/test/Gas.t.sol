@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import { Fixture } from "./Fixture.sol";
+import { DevStablecoin } from "../src/DevStablecoin.sol";
+import { Octroi } from "../src/Octroi.sol";
+import { OctroiProxy } from "../src/OctroiProxy.sol";
+import { ERC1967Proxy } from "@openzeppelin/contracts/proxy/ERC1967/ERC1967Proxy.sol";
+
+/// Gas of whole transactions, as a receipt gives it: each call is isolated, with cold storage and base cost.
+/// The figures are compared with snapshots/GasTest.json.
+/// forge-config: default.isolate = true
+contract GasTest is Fixture {
+    uint256 private constant PROMISE = 100_000;
+
+    function setUp() public override {
+        super.setUp();
+        // Others have paid before, as on any day but the first.
+        subscriber = stranger;
+        token.mint(stranger, PRICE);
+        vm.prank(stranger);
+        token.approve(address(octroi), PRICE);
+        pay(month());
+        (subscriber, subscriberKey) = makeAddrAndKey("subscriber");
+    }
+
+    function test_newSubscription() public {
+        measure("new subscription", month());
+    }
+
+    function test_newSubscriptionWithAFiniteAllowance() public {
+        vm.prank(subscriber);
+        token.approve(address(octroi), 2 * PRICE);
+        measure("new subscription, finite allowance", month());
+    }
+
+    function test_newSubscriptionWithAProxiedToken() public {
+        token =
+            DevStablecoin(address(new ERC1967Proxy(address(token), abi.encodeWithSignature("decimals()"))));
+        token.mint(subscriber, 2 * PRICE);
+        vm.prank(admin);
+        octroi.addToken(address(token));
+        vm.prank(subscriber);
+        token.approve(address(octroi), 2 * PRICE);
+        Fields memory f = month();
+        f.token = 2;
+        // The contract holds some of the token already.
+        token.mint(address(octroi), 1);
+        measure("new subscription, finite allowance, proxied token", f);
+    }
+
+    function test_firstPaymentOfADay() public {
+        vm.warp(NOW + 1 days);
+        measure("new subscription, first of a day", month());
+    }
+
+    function test_renewal() public {
+        Fields memory f = month();
+        pay(f);
+        f.expiry += MONTH;
+        f.paid += PRICE;
+        f.seq = 2;
+        measure("renewal", f);
+    }
+
+    function test_upgrade() public {
+        pay(month());
+        vm.warp(NOW + 1 hours);
+        Fields memory f = month();
+        f.paid *= 3;
+        f.plan = 4;
+        f.seq = 2;
+        measure("upgrade", f);
+    }
+
+    function measure(string memory name, Fields memory f) private {
+        uint256 terms = pack(f);
+        (bytes32 r, bytes32 vs) = sign(signerKey, terms);
+        vm.prank(subscriber);
+        octroi.pay(SERVICE, address(token), terms, r, vs);
+        assertLt(vm.snapshotGasLastCall(name), PROMISE);
+    }
+}
