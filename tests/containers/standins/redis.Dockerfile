@@ -1,0 +1,6 @@
+# Stands in for the official image of this tag where no image registry can be reached.
+FROM debian:bookworm-slim
+RUN apt-get update && apt-get install -y --no-install-recommends redis-server && rm -rf /var/lib/apt/lists/*
+USER redis
+WORKDIR /tmp
+CMD ["redis-server"]
