@@ -24,5 +24,12 @@ int json_get_int(const json_t *object, const char *key, int64_t min, int64_t max
 int json_get_str(const json_t *object, const char *key, size_t max_len, const char **out,
                  struct err *err) MUST_USE;
 int json_get_bool(const json_t *object, const char *key, bool *out, struct err *err) MUST_USE;
+/* *out is borrowed from the object; it is an object, or an array of at most max items. */
+int json_get_object(const json_t *object, const char *key, const json_t **out,
+                    struct err *err) MUST_USE;
+int json_get_array(const json_t *object, const char *key, size_t max, const json_t **out,
+                   struct err *err) MUST_USE;
+/* -1 with the name of a member that is not in the NULL-terminated list. */
+int json_only(const json_t *object, const char *const *keys, struct err *err) MUST_USE;
 
 #endif
