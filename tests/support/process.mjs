@@ -1,6 +1,7 @@
 // Owns one real process: a log file, readiness, a clean stop, and a failure on any sanitizer report.
 import { spawn } from 'node:child_process';
-import { chmodSync, closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { chmodSync, closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -67,14 +68,72 @@ export function removeDirectory(path) {
   rmSync(path, { recursive: true, force: true, maxRetries: 5 });
 }
 
+// When a process started, in the kernel's ticks: with the pid, its identity.
+function started(pid) {
+  try {
+    return readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1].split(' ')[19];
+  } catch {
+    return null;
+  }
+}
+
+// Ends a recorded process, politely first.
+export async function endPid({ pid, started: since }, timeout = 45_000) {
+  const there = () => started(pid) === since;
+  if (!there()) return;
+  process.kill(pid, 'SIGTERM');
+  const end = Date.now() + timeout;
+  while (there() && Date.now() < end) await sleep(50);
+  if (there()) process.kill(pid, 'SIGKILL');
+}
+
 const SANITIZER = /(AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:|Assertion .* failed|assertion failed)/;
 
 export class Process {
   constructor(name, command, args, { dir, env = {}, detached = false, cwd = root } = {}) {
     Object.assign(this, { name, command, args, dir, detached, cwd });
+    this.own = env;
     this.env = { ...process.env, ...env };
     this.child = null;
     this.exit = null;
+  }
+
+  // Detached processes leave a record, so that a later run of the same program finds them, and finds out whether they are
+  // still what it would start: the same binary, arguments and environment.
+  get recordFile() {
+    return join(this.dir, `${this.name}.process.json`);
+  }
+
+  fingerprint() {
+    const hash = createHash('sha256').update(JSON.stringify([this.command, this.args, this.own]));
+    for (const file of [this.command, ...this.args]) {
+      if (file.startsWith('/') && existsSync(file) && statSync(file).isFile()) hash.update(`${statSync(file).mtimeMs}`);
+    }
+    return hash.digest('hex');
+  }
+
+  // The recorded process, where it still runs: a pid alone could be somebody else's.
+  recorded() {
+    if (!existsSync(this.recordFile)) return null;
+    const record = JSON.parse(readFileSync(this.recordFile, 'utf8'));
+    return started(record.pid) === record.started ? record : null;
+  }
+
+  async takeOver() {
+    const record = this.recorded();
+    if (!record) return false;
+    if (record.fingerprint === this.fingerprint()) {
+      this.running = record.pid;
+      return true;
+    }
+    await endPid(record);
+    return false;
+  }
+
+  // Started, or found running from an earlier run.
+  async ensure() {
+    if (!(this.detached && (await this.takeOver()))) this.spawn();
+    return this;
   }
 
   get logFile() {
@@ -82,7 +141,7 @@ export class Process {
   }
 
   get pid() {
-    return this.child?.pid;
+    return this.child?.pid ?? this.running;
   }
 
   spawn() {
@@ -104,7 +163,10 @@ export class Process {
     this.exited.then((exit) => {
       if (this.child === child) this.exit = exit;
     });
-    if (this.detached) child.unref();
+    if (this.detached) {
+      child.unref();
+      writeFileSync(this.recordFile, JSON.stringify({ name: this.name, pid: child.pid, started: started(child.pid), fingerprint: this.fingerprint() }));
+    }
     return this;
   }
 
@@ -141,6 +203,7 @@ export class Process {
   }
 
   async stop({ signal = 'SIGTERM', timeout = 20_000 } = {}) {
+    if (!this.child && this.running) await endPid(this.recorded() ?? {});
     if (this.child && !this.exit) {
       this.child.kill(signal);
       const late = setTimeout(() => this.child.kill('SIGKILL'), timeout);

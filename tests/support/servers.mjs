@@ -52,7 +52,8 @@ export class Postgres {
     const args = ['-D', data, '-p', String(this.port), '-k', this.dir, '-c', 'listen_addresses=127.0.0.1', '-c', 'max_connections=200'];
     if (!this.durable) args.push('-c', 'fsync=off', '-c', 'full_page_writes=off');
     const [command, argv] = asPostgres(join(PG_BIN, 'postgres'), args);
-    this.process = new Process('postgres', command, argv, { dir: `${this.dir}-log`, detached: this.detached, cwd: '/' }).spawn();
+    this.process = new Process('postgres', command, argv, { dir: `${this.dir}-log`, detached: this.detached, cwd: '/' });
+    await this.process.ensure();
     await this.process.waitReady(() => this.sql('select 1', { database: 'postgres' }));
     this.bootstrap();
     return this;
@@ -101,7 +102,8 @@ export class Redis {
     mkdirSync(this.dir, { recursive: true });
     this.process = new Process('redis', 'redis-server',
       ['--port', String(this.port), '--bind', '127.0.0.1', '--dir', this.dir, '--save', '', '--appendonly', 'no'],
-      { dir: this.dir, detached: this.detached }).spawn();
+      { dir: this.dir, detached: this.detached });
+    await this.process.ensure();
     await this.process.waitReady(() => canConnect(this.port));
     return this;
   }
@@ -135,7 +137,8 @@ export class Nats {
     const env = { NATS_STORE_DIR: join(this.dir, 'jetstream') };
     for (const user of busUsers) env[`NATS_${user.toUpperCase()}_PASSWORD`] = this.passwords[user];
     this.process = new Process('nats', 'nats-server', ['-c', join(root, 'compose/nats/nats.conf'), '-a', '127.0.0.1', '-p', String(this.port)],
-      { dir: this.dir, detached: this.detached, env }).spawn();
+      { dir: this.dir, detached: this.detached, env });
+    await this.process.ensure();
     await this.process.waitReady(() => canConnect(this.port));
     return this;
   }
@@ -177,7 +180,8 @@ export class Chain {
     const anvil = join(root, `node_modules/@foundry-rs/anvil-linux-${process.arch === 'x64' ? 'amd64' : process.arch}/bin/anvil`);
     const args = ['--port', String(this.port), '--host', '127.0.0.1', '--chain-id', String(this.chainId), '--state', join(this.dir, 'state.json'), '--state-interval', '2'];
     if (this.blockTime) args.push('--block-time', String(this.blockTime), '--mixed-mining');
-    this.process = new Process('anvil', anvil, args, { dir: this.dir, detached: this.detached }).spawn();
+    this.process = new Process('anvil', anvil, args, { dir: this.dir, detached: this.detached });
+    await this.process.ensure();
     await this.process.waitReady(() => this.rpc('eth_chainId'));
     return this;
   }

@@ -22,7 +22,7 @@ export class Service {
     return this.process?.pid;
   }
 
-  spawn() {
+  prepare() {
     if (!existsSync(binary(this.service))) throw new Error(`${binary(this.service)} is not built`);
     if (this.config !== undefined) {
       this.configFile = join(this.dir, `${this.name}.yaml`);
@@ -30,12 +30,20 @@ export class Service {
     }
     const env = { UBSAN_OPTIONS: 'print_stacktrace=1', ASAN_OPTIONS: 'detect_leaks=1', ...this.env };
     this.process = new Process(this.name, binary(this.service), ['-c', this.configFile, ...this.args], { dir: this.dir, env, detached: this.detached });
+    return this;
+  }
+
+  spawn() {
+    this.prepare();
     this.process.spawn();
     return this;
   }
 
   async start() {
-    this.spawn();
+    if (this.detached) {
+      this.prepare();
+      await this.process.ensure();
+    } else this.spawn();
     await this.ready();
     return this;
   }
