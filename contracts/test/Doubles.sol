@@ -31,6 +31,25 @@ contract SilentToken {
     }
 }
 
+/// Takes every authorization and moves nothing.
+contract HollowToken {
+    function balanceOf(address) external pure returns (uint256) {
+        return 0;
+    }
+
+    function receiveWithAuthorization(
+        address,
+        address,
+        uint256,
+        uint256,
+        uint256,
+        bytes32,
+        uint8,
+        bytes32,
+        bytes32
+    ) external { }
+}
+
 /// Calls back into the contract in the middle of a transfer.
 contract CallbackToken is ERC20("Callback", "CBK") {
     address private target;

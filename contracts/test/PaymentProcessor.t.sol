@@ -3,7 +3,7 @@ pragma solidity 0.8.37;
 
 import { ReentrancyGuardTransient } from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import { SlotDerivation } from "@openzeppelin/contracts/utils/SlotDerivation.sol";
-import { CallbackToken, SilentToken, ToughToken } from "./Doubles.sol";
+import { CallbackToken, HollowToken, SilentToken, ToughToken } from "./Doubles.sol";
 import { Fixture } from "./Fixture.sol";
 import { Core } from "../src/Core.sol";
 import { DevStablecoin } from "../src/DevStablecoin.sol";
@@ -198,6 +198,19 @@ contract PaymentProcessorTest is Fixture {
             vm.prank(stranger);
             octroi.payWithAuthorization(subscriber, SERVICE, address(token), terms, r, vs, bad[i]);
         }
+    }
+
+    function test_authorizationThatMovesNothingIsRefused() public {
+        address hollow = address(new HollowToken());
+        list(hollow);
+        Fields memory f = month();
+        f.token = 2;
+        uint256 terms = pack(f);
+        (bytes32 r, bytes32 vs) = vm.signCompact(signerKey, digestOf(subscriber, hollow, terms));
+        PaymentProcessor.Authorization memory any;
+        vm.expectRevert(abi.encodeWithSelector(PaymentProcessor.ShortTransfer.selector, 0, PRICE));
+        octroi.payWithAuthorization(subscriber, SERVICE, hollow, terms, r, vs, any);
+        assertEq(octroi.slotOf(subscriber, SERVICE), 0);
     }
 
     function test_nothingDueStillNeedsTheAuthorization() public {
