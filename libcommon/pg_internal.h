@@ -1,0 +1,16 @@
+/* What pg.c (the pool) and pg_run.c (what a session does) share; for nobody else. */
+#ifndef LIBCOMMON_PG_INTERNAL_H
+#define LIBCOMMON_PG_INTERNAL_H
+
+#include "libcommon/pg.h"
+
+struct pg_conn {
+    struct pg *pg;
+    PGconn *db; /* NULL: not connected */
+    bool busy;  /* somebody holds it, or the connector is at it; guarded by the pool's lock */
+    char sqlstate[6];
+    const struct pg_stmt **prepared; /* what this session knows, by address */
+    size_t prepared_count, prepared_cap;
+};
+
+#endif
