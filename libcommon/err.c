@@ -31,7 +31,13 @@ int err_wrap(struct err *err, const char *fmt, ...)
     va_start(args, fmt);
     int len = vsnprintf(err->msg, sizeof(err->msg), fmt, args);
     va_end(args);
-    if (len >= 0 && (size_t)len < sizeof(err->msg) - 1)
-        snprintf(err->msg + len, sizeof(err->msg) - (size_t)len, ": %s", old.msg);
+    size_t used = len < 0 ? 0 : (size_t)len;
+    if (used + 3 < sizeof(err->msg)) {
+        size_t room = sizeof(err->msg) - used - 3;
+        size_t take = strnlen(old.msg, room);
+        memcpy(err->msg + used, ": ", 2);
+        memcpy(err->msg + used + 2, old.msg, take);
+        err->msg[used + 2 + take] = '\0';
+    }
     return -1;
 }

@@ -2,6 +2,8 @@
  * the data plane can use it without building a JSON tree. */
 #include "libcommon/problem.h"
 
+#include "libcommon/utf8.h"
+
 #include <string.h>
 
 #define TYPE_BASE "https://octroi.dev/problems/"
@@ -31,39 +33,20 @@ int problem_find(const char *name, enum problem *out)
     return -1;
 }
 
-/* Length of the valid UTF-8 sequence at text, 0 where it is none (RFC 3629). */
-static size_t utf8_len(const unsigned char *text)
-{
-    static const unsigned char least[] = {0, 0, 0x80, 0xa0, 0x90};
-    size_t len = text[0] < 0x80                      ? 1
-                 : text[0] >= 0xc2 && text[0] < 0xe0 ? 2
-                 : (text[0] & 0xf0) == 0xe0          ? 3
-                 : text[0] >= 0xf0 && text[0] < 0xf5 ? 4
-                                                     : 0;
-
-    for (size_t i = 1; i < len; i++)
-        if ((text[i] & 0xc0) != 0x80)
-            return 0;
-    if ((text[0] == 0xe0 || text[0] == 0xf0) && text[1] < least[len])
-        return 0; /* overlong */
-    if ((text[0] == 0xed && text[1] > 0x9f) || (text[0] == 0xf4 && text[1] > 0x8f))
-        return 0; /* surrogate; past U+10FFFF */
-    return len;
-}
-
 static void put_string(struct buf *out, const char *text)
 {
-    const unsigned char *at = (const unsigned char *)text;
+    const char *at = text;
+    const char *end = text + strlen(text);
 
     buf_putc(out, '"');
-    while (*at != '\0') {
-        size_t len = utf8_len(at);
+    while (at < end) {
+        size_t len = utf8_len(at, (size_t)(end - at));
         if (len == 0)
             buf_puts(out, "\\ufffd");
         else if (*at == '"' || *at == '\\')
             buf_printf(out, "\\%c", *at);
-        else if (*at < 0x20 || *at == 0x7f)
-            buf_printf(out, "\\u%04x", *at);
+        else if ((unsigned char)*at < 0x20 || *at == 0x7f)
+            buf_printf(out, "\\u%04x", (unsigned)*at);
         else
             buf_add(out, at, len);
         at += len > 0 ? len : 1;
