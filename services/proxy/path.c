@@ -1,0 +1,177 @@
+/* Normal form of paths (RFC 3986 section 6.2.2) and hosts, strict: what cannot be read in one way
+ * only is refused. */
+#include "services/proxy/path.h"
+
+#include <ctype.h>
+#include <string.h>
+
+static bool unreserved(unsigned c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '.' || c == '_' || c == '~';
+}
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    return -1;
+}
+
+bool path_is_normal(h2o_iovec_t path)
+{
+    char before = 0;
+    for (size_t i = 0; i < path.len; i++) {
+        char c = path.base[i];
+        if (c == '%' || c == '\\' || (before == '/' && (c == '/' || c == '.')))
+            return false;
+        before = c;
+    }
+    return true;
+}
+
+/* One escape at `in`; the count of bytes written to `out`, 0 where it is refused. */
+static size_t decode(const char *in, size_t left, char *out, const char **why)
+{
+    int high = left >= 3 ? hex_digit(in[1]) : -1;
+    int low = left >= 3 ? hex_digit(in[2]) : -1;
+    if (high < 0 || low < 0) {
+        *why = "the path holds an invalid escape";
+        return 0;
+    }
+    unsigned c = (unsigned)high << 4 | (unsigned)low;
+    if (c == 0 || c == '/' || c == '\\') {
+        *why = "the path holds an encoded slash, backslash or NUL";
+        return 0;
+    }
+    if (unreserved(c)) {
+        out[0] = (char)c;
+        return 1;
+    }
+    out[0] = '%';
+    out[1] = "0123456789ABCDEF"[high];
+    out[2] = "0123456789ABCDEF"[low];
+    return 3;
+}
+
+static const char *decode_all(h2o_iovec_t in, char *out, size_t *out_len)
+{
+    const char *why = NULL;
+    size_t len = 0;
+    for (size_t i = 0; i < in.len;) {
+        char c = in.base[i];
+        if (c == '\\')
+            return "the path holds a backslash";
+        if (c != '%') {
+            out[len++] = c;
+            i++;
+            continue;
+        }
+        char escape[3];
+        size_t n = decode(in.base + i, in.len - i, escape, &why);
+        if (n == 0)
+            return why;
+        memcpy(out + len, escape, n);
+        len += n;
+        i += 3;
+    }
+    *out_len = len;
+    return NULL;
+}
+
+/* The segment [at, end) of buf is "." or ".."; 0 where it is neither. */
+static unsigned dots(const char *buf, size_t at, size_t end)
+{
+    if (end - at == 1 && buf[at] == '.')
+        return 1;
+    if (end - at == 2 && buf[at] == '.' && buf[at + 1] == '.')
+        return 2;
+    return 0;
+}
+
+static size_t remove_segments(char *buf, size_t len)
+{
+    size_t out = 0; /* buf[0, out) is normal and has no trailing slash */
+    bool slash = true;
+    for (size_t at = 1; at <= len;) {
+        size_t end = at;
+        while (end < len && buf[end] != '/')
+            end++;
+        unsigned dot = dots(buf, at, end);
+        if (dot == 2) {
+            while (out > 0 && buf[--out] != '/')
+                ;
+        } else if (dot == 0 && end > at) {
+            buf[out] = '/';
+            memmove(buf + out + 1, buf + at, end - at);
+            out += end - at + 1;
+        }
+        slash = end < len || dot != 0 || end == at;
+        at = end + 1;
+    }
+    if (slash || out == 0)
+        buf[out++] = '/';
+    return out;
+}
+
+const char *path_normalize(h2o_iovec_t in, char *out, size_t *out_len)
+{
+    size_t len;
+    const char *why = decode_all(in, out, &len);
+    if (why)
+        return why;
+    *out_len = remove_segments(out, len);
+    return NULL;
+}
+
+static bool port_valid(const char *text, size_t len)
+{
+    unsigned port = 0;
+    if (len > 5)
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        if (!isdigit((unsigned char)text[i]))
+            return false;
+        port = port * 10 + (unsigned)(text[i] - '0');
+    }
+    return port <= 65535;
+}
+
+static bool host_char(char c, bool literal)
+{
+    if (literal)
+        return hex_digit(c) >= 0 || c == ':' || c == '.';
+    return unreserved((unsigned char)c) && c != '~';
+}
+
+int host_normalize(h2o_iovec_t in, char *out, size_t *out_len)
+{
+    size_t len = 0;
+    bool literal = in.len > 0 && in.base[0] == '[';
+    const char *end = literal ? memchr(in.base, ']', in.len) : memchr(in.base, ':', in.len);
+    if (literal && !end)
+        return -1;
+    size_t host = end ? (size_t)(end - in.base) + literal : in.len;
+    if (host < in.len &&
+        (in.base[host] != ':' || !port_valid(in.base + host + 1, in.len - host - 1)))
+        return -1;
+    if (!literal && host > 1 && in.base[host - 1] == '.')
+        host--;
+    if (host == 0 || host > 255 || (literal && host < 4))
+        return -1;
+    for (size_t i = 0; i < host; i++) {
+        char c = in.base[i];
+        bool bracket = literal && (i == 0 || i == host - 1);
+        if (!bracket && !host_char(c, literal))
+            return -1;
+        out[len++] = (char)tolower((unsigned char)c);
+    }
+    if (!literal && (out[0] == '.' || memmem(out, len, "..", 2) || out[len - 1] == '.'))
+        return -1;
+    *out_len = len;
+    return 0;
+}

@@ -1,0 +1,157 @@
+/* Reads backends' URLs and resolves them. */
+#include "services/proxy/pool.h"
+
+#include "libcommon/log.h"
+#include "libcommon/mem.h"
+
+#include <netdb.h>
+#include <string.h>
+
+static int split_authority(const char *text, struct backend *backend, struct err *err)
+{
+    const char *end = text + strlen(text);
+    if (end > text && end[-1] == '/')
+        end--;
+    const char *close = text[0] == '[' ? memchr(text, ']', (size_t)(end - text)) : NULL;
+    const char *colon = memchr(close ? close : text, ':', (size_t)(end - (close ? close : text)));
+    const char *host_end = colon ? colon : end;
+    const char *host = text[0] == '[' ? text + 1 : text;
+    if (text[0] == '[' && (!close || close + 1 != host_end))
+        return err_set(err, "the address in brackets is malformed");
+    for (const char *c = text; c < end; c++)
+        if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._:[]", *c))
+            return err_set(err, "only host and port may stand behind http://");
+    size_t host_len = (size_t)((close ? close : host_end) - host);
+    if (host_len == 0 || host_len > 253)
+        return err_set(err, "the host is missing or too long");
+    backend->host = mem_strndup(host, host_len);
+    backend->port = colon ? mem_strndup(colon + 1, (size_t)(end - colon - 1)) : mem_strdup("80");
+    size_t digits = strspn(backend->port, "0123456789");
+    if (digits == 0 || digits > 5 || backend->port[digits] || atoi(backend->port) < 1 ||
+        atoi(backend->port) > 65535)
+        return err_set(err, "the port is not from 1 to 65535");
+    char *authority = mem_strndup(text, (size_t)(end - text));
+    backend->authority = h2o_iovec_init(authority, strlen(authority));
+    return 0;
+}
+
+static int look_up(const struct backend *backend, int flags, struct backend_address *out,
+                   struct err *err)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = flags | AI_NUMERICSERV};
+    struct addrinfo *list;
+    int status = getaddrinfo(backend->host, backend->port, &hints, &list);
+    if (status != 0)
+        return err_set(err, "%s: %s", backend->host, gai_strerror(status));
+    memcpy(&out->addr, list->ai_addr, list->ai_addrlen);
+    out->len = list->ai_addrlen;
+    freeaddrinfo(list);
+    return 0;
+}
+
+int backend_resolve(struct backend *backend, struct err *err)
+{
+    struct backend_address found = {.len = 0};
+    struct backend_address *old = atomic_load(&backend->address);
+    if (look_up(backend, 0, &found, err))
+        return -1;
+    if (old && old->len == found.len && memcmp(&old->addr, &found.addr, found.len) == 0)
+        return 0;
+    struct backend_address *address = mem_zalloc(sizeof(*address));
+    *address = found;
+    address->retired = old;
+    atomic_store(&backend->address, address);
+    return 0;
+}
+
+static int backend_init(struct backend *backend, const struct backend_config *config,
+                        struct err *err)
+{
+    static const char scheme[] = "http://";
+    struct backend_address found;
+    struct err unresolved;
+    if (strncmp(config->url, scheme, sizeof(scheme) - 1) != 0)
+        return err_set(err, "backend %s: url begins with http://", config->url);
+    if (split_authority(config->url + sizeof(scheme) - 1, backend, err))
+        return err_wrap(err, "backend %s", config->url);
+    backend->weight = config->weight;
+    backend->max_connections = config->max_connections;
+    backend->literal = look_up(backend, AI_NUMERICHOST, &found, &unresolved) == 0;
+    if (backend_resolve(backend, &unresolved))
+        log_warn("backend not resolved yet", LOG_STR(BACKEND, backend->authority.base),
+                 LOG_STR(ERROR, unresolved.msg));
+    return 0;
+}
+
+static int pool_init(struct pool_set *set, struct pool *pool, const struct pool_config *config,
+                     struct err *err)
+{
+    const struct backend_config *backends = config->backends.items;
+    pool->index = (unsigned)set->count;
+    pool->name = config->key;
+    pool->policy = (enum balance_policy)config->balance;
+    pool->timeouts = config->timeouts;
+    pool->max_idle = (unsigned)config->max_idle;
+    pool->backends = mem_array(config->backends.count, sizeof(*pool->backends));
+    for (; pool->count < config->backends.count; pool->count++) {
+        struct backend *backend = &pool->backends[pool->count];
+        backend->id = (unsigned)set->backend_count++;
+        backend->pool = pool;
+        if (backend_init(backend, &backends[pool->count], err)) {
+            pool->count++;
+            return err_wrap(err, "pool %s", pool->name);
+        }
+    }
+    return 0;
+}
+
+int pool_set_new(const struct proxy_config *config, struct pool_set **out, struct err *err)
+{
+    const struct pool_config *pools = config->pools.items;
+    struct pool_set *set = mem_zalloc(sizeof(*set));
+    set->pools = mem_array(config->pools.count + 1, sizeof(*set->pools));
+    for (; set->count < config->pools.count; set->count++) {
+        if (pool_init(set, &set->pools[set->count], &pools[set->count], err)) {
+            set->count++;
+            pool_set_free(&set);
+            return -1;
+        }
+    }
+    *out = set;
+    return 0;
+}
+
+static void backend_free(struct backend *backend)
+{
+    struct backend_address *address = atomic_load(&backend->address);
+    while (address) {
+        struct backend_address *next = address->retired;
+        free(address);
+        address = next;
+    }
+    free(backend->host);
+    free(backend->port);
+    free(backend->authority.base);
+}
+
+void pool_set_free(struct pool_set **set)
+{
+    if (!*set)
+        return;
+    for (size_t i = 0; i < (*set)->count; i++) {
+        for (size_t j = 0; j < (*set)->pools[i].count; j++)
+            backend_free(&(*set)->pools[i].backends[j]);
+        free((*set)->pools[i].backends);
+    }
+    free((*set)->pools);
+    free(*set);
+    *set = NULL;
+}
+
+struct pool *pool_set_find(const struct pool_set *set, const char *name)
+{
+    for (size_t i = 0; i < set->count; i++)
+        if (strcmp(set->pools[i].name, name) == 0)
+            return &set->pools[i];
+    return NULL;
+}

@@ -1,0 +1,30 @@
+/* The process: what all workers share. Made by main.c before the workers run. */
+#ifndef PROXY_PROXY_H
+#define PROXY_PROXY_H
+
+#include "services/proxy/cidr.h"
+#include "services/proxy/config.h"
+#include "services/proxy/pool.h"
+#include "services/proxy/route.h"
+
+#include <stdatomic.h>
+
+struct billing;
+struct worker;
+
+struct proxy {
+    const struct proxy_config *config;
+    struct service *service;
+    struct pool_set *pools;
+    struct route_table *routes;
+    struct cidr_list trusted;
+    struct worker **workers;
+    size_t worker_count;
+    struct billing *billing;
+    struct resolver *resolver;
+    atomic_int_fast64_t connections;
+    atomic_int_fast64_t in_flight;
+    atomic_bool draining;
+};
+
+#endif

@@ -1,0 +1,50 @@
+/* The route table: host and path prefix to what happens there. Compiled once when a configuration
+ * is loaded, immutable afterwards and shared by all workers. A lookup allocates nothing and costs
+ * by the length of host and path, not by the number of routes. Hosts are tried exact, then
+ * `*.suffix` (longest first), then any; within a host the longest prefix at a segment boundary
+ * wins; a host without a matching prefix falls through to the next. */
+#ifndef PROXY_ROUTE_H
+#define PROXY_ROUTE_H
+
+#include "libcommon/err.h"
+
+#include <h2o.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct pool;
+struct pool_set;
+struct proxy_config;
+
+enum route_access { ROUTE_PUBLIC, ROUTE_SUBSCRIPTION };
+
+struct route {
+    unsigned index;     /* position in the configuration, from 0 */
+    const char *name;   /* host and path: metric label and log field */
+    h2o_iovec_t prefix; /* without the trailing slash; "" is the root */
+    enum route_access access;
+    const char *service; /* what is sold here; NULL on public routes */
+    struct pool *pool;   /* NULL where the route redirects */
+    bool strip_prefix;
+    bool host_rewrite;  /* Host becomes the backend's authority */
+    int64_t body_bytes; /* 0: no limit */
+
+    struct {
+        h2o_iovec_t to; /* empty: no redirect */
+        unsigned status;
+        bool append; /* `to` has no path of its own: the request's is appended */
+    } redirect;
+};
+
+struct route_table;
+
+int route_table_new(const struct proxy_config *config, const struct pool_set *pools,
+                    struct route_table **out, struct err *err) MUST_USE;
+void route_table_free(struct route_table **table);
+size_t route_table_count(const struct route_table *table);
+
+/* `host` is lower case without port; `path` is in normal form. NULL: no route. */
+const struct route *route_match(const struct route_table *table, h2o_iovec_t host,
+                                h2o_iovec_t path);
+
+#endif

@@ -1,0 +1,92 @@
+/* What a worker owns beyond its public face: timers, buffers, connections, counters. Private to the
+ * data plane. */
+#ifndef PROXY_WORKER_PRIVATE_H
+#define PROXY_WORKER_PRIVATE_H
+
+#include "services/proxy/http1.h"
+#include "services/proxy/proxy.h"
+#include "services/proxy/stats.h"
+#include "services/proxy/timer.h"
+#include "services/proxy/worker.h"
+
+#include <pthread.h>
+
+#define WORKER_BUFFER (64 * 1024)
+
+struct client;
+struct exchange;
+struct listener;
+struct upstream;
+
+/* Freed when the loop's turn is over: what is still on the stack may look at it until then. */
+struct grave {
+    struct grave *next;
+    void (*release)(struct worker *worker, struct grave *grave);
+};
+
+/* A backend as this worker sees it. */
+struct backend_slot {
+    struct upstream *idle; /* last used first */
+    struct upstream *idle_last;
+    unsigned idle_count;
+    int64_t current_weight; /* of smooth weighted round robin */
+};
+
+struct worker_private {
+    struct proxy *proxy;
+    struct timer_wheel timers;
+    struct stats stats;
+    uint64_t turn, clock_turn;
+    char *buffer;  /* WORKER_BUFFER: what was just read */
+    char *scratch; /* a head that is being built */
+    size_t scratch_size;
+    struct http1_field *fields; /* of a head that is being read: limits.headers */
+    struct http1_limits limits;
+    struct backend_slot *backends; /* by backend id */
+    struct listener *listeners;
+    size_t listener_count;
+    struct client *clients;
+    struct upstream *upstreams; /* all, for the end */
+    struct grave *graves;
+    struct exchange *spare; /* for reuse */
+    unsigned spare_count;
+    int64_t date_s;
+    char date[48]; /* "Date: ...\r\n" */
+    size_t date_len;
+    uint64_t random[2];
+    h2o_multithread_queue_t *queue;
+    h2o_multithread_receiver_t receiver;
+    pthread_t thread;
+    bool stopping;
+};
+
+/* At the entry of every callback of the loop: reads the clocks, once a turn. */
+static inline void worker_tick(struct worker *worker);
+void worker_read_clock(struct worker *worker);
+
+static inline void worker_tick(struct worker *worker)
+{
+    if (worker->priv->clock_turn != worker->priv->turn)
+        worker_read_clock(worker);
+}
+
+static inline int64_t worker_now_ms(const struct worker *worker)
+{
+    return worker->now_ns / 1000000;
+}
+
+void worker_bury(struct worker *worker, struct grave *grave,
+                 void (*release)(struct worker *worker, struct grave *grave));
+uint64_t worker_random(struct worker *worker);
+/* The line "Date: ...\r\n" of this second. */
+h2o_iovec_t worker_date(struct worker *worker);
+
+struct worker *worker_new(struct proxy *proxy, unsigned index);
+int worker_start(struct worker *worker, struct err *err) MUST_USE;
+/* Closes listeners and idle connections; the rest ends with its request. */
+void worker_drain(struct worker *worker);
+/* Closes everything and waits for the thread. */
+void worker_stop(struct worker *worker);
+void worker_free(struct worker **worker);
+
+#endif
