@@ -1,0 +1,32 @@
+/* What every instance reads out of PostgreSQL to answer requests: never the leader's memory. */
+#ifndef PAYD_QUERY_H
+#define PAYD_QUERY_H
+
+#include "libcommon/json.h"
+#include "libcommon/pg.h"
+#include "libcommon/proto/payment.h"
+
+struct query_status {
+    int64_t cursor, head, confirmed;
+    int64_t polled_ms; /* since the last successful poll; INT64_MAX: there was none */
+    int64_t led_ms;    /* since the leader's last sign of life */
+};
+
+int query_status(struct pg_conn *conn, int64_t follower, struct query_status *out,
+                 struct err *err) MUST_USE;
+
+/* Fills slot, pending and revoked. */
+int query_slot(struct pg_conn *conn, int64_t follower, const struct payment_slot_request *request,
+               struct payment_slot *out, struct err *err) MUST_USE;
+
+/* The public form of a payment; *out NULL where there is none. The caller's. */
+int query_payment(struct pg_conn *conn, const char *id, int64_t required, json_t **out,
+                  struct err *err) MUST_USE;
+
+/* Rows of (state, count) without activated ones. The caller's to PQclear. */
+int query_states(struct pg_conn *conn, int64_t follower, PGresult **out, struct err *err) MUST_USE;
+/* Hints that subd has not answered, and the age of the oldest in seconds. */
+int query_outbox(struct pg_conn *conn, int64_t follower, int64_t *count, int64_t *age_s,
+                 struct err *err) MUST_USE;
+
+#endif

@@ -1,0 +1,52 @@
+/* What the leader writes: cursor, blocks, payments, slots and outbox, in one PostgreSQL transaction
+ * for each step of the follower. Every transaction begins by checking the leader's epoch on the
+ * follower's row, which also serialises all writers: a leader that was replaced commits nothing. */
+#ifndef PAYD_STORE_H
+#define PAYD_STORE_H
+
+#include "libcommon/pg.h"
+#include "services/payd/follow.h"
+#include "services/payd/ledger.h"
+
+struct store;
+
+struct store_options {
+    int64_t follower; /* the row that store_open gave */
+    struct quote_domain domain;
+    struct ledger_rule rule;
+    const struct ledger_token *tokens; /* kept, not copied */
+    size_t token_count;
+    int64_t keep_blocks; /* newest blocks kept whether they have events or not */
+    const char *instance;
+    struct metrics *metrics;
+};
+
+/* The follower's row for this chain and contract, made where absent. Any instance. */
+int store_open(struct pg_conn *conn, const struct quote_domain *domain, int64_t first,
+               int64_t *follower, struct err *err) MUST_USE;
+
+/* Begins a new epoch: earlier leaders can write no more. `conn` holds the lock; not owned. */
+int store_lead(struct pg_conn *conn, const struct store_options *options, struct store **out,
+               struct err *err) MUST_USE;
+void store_free(struct store **store);
+int64_t store_epoch(const struct store *store);
+
+/* Where the last committed step ended, and the first block to be read at all. */
+int store_cursor(struct store *store, struct follow_cursor *out, int64_t *first,
+                 struct err *err) MUST_USE;
+/* Lives as long as the store. */
+const struct follow_store *store_view(struct store *store);
+/* True once after a step that queued a hint. */
+bool store_hinted(struct store *store);
+
+/* Shows that there is a leader although the chain gives no answer; -1 also where the epoch is over.
+ */
+int store_beat(struct store *store, struct err *err) MUST_USE;
+
+/* subd applied `revision`: confirmed becomes activated; a reversal is done. Any instance; twice is
+ * once. *known is false where there is no such payment, *current where the revision is not the
+ * one that subd was last told of. */
+int store_applied(struct pg_conn *conn, const char *payment, int64_t revision,
+                  struct metrics *metrics, bool *known, bool *current, struct err *err) MUST_USE;
+
+#endif

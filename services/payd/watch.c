@@ -1,0 +1,123 @@
+/* Migrations and the follower's row first, retried until PostgreSQL is there; then the chain's
+ * health as every instance sees it, by the age of the leader's last successful poll. */
+#include "services/payd/watch.h"
+
+#include "libcommon/log.h"
+#include "services/payd/gauges.h"
+#include "services/payd/ledger.h"
+#include "services/payd/query.h"
+#include "services/payd/store.h"
+
+#include <string.h>
+
+#define EVERY_MS   1000
+#define COUNT_EACH 5 /* turns */
+#define AWAY_MS    500
+
+struct watch {
+    struct payd *payd;
+    pthread_t thread;
+    bool told;
+    unsigned turns;
+};
+
+extern const struct pg_migration payd_migrations[];
+extern const size_t payd_migrations_count;
+
+static int prepare(struct payd *payd, struct err *err)
+{
+    AUTO_PG_CONN struct pg_conn *conn = NULL;
+    int64_t follower;
+    if (pg_acquire(payd->pg, AWAY_MS, &conn, err) != 0 ||
+        pg_migrate(conn, "payments", payd_migrations, payd_migrations_count, err) != 0 ||
+        store_open(conn, &payd->target.domain, payd->target.first, &follower, err) != 0)
+        return -1;
+    atomic_store(&payd->follower, (int)follower);
+    return 0;
+}
+
+static void count(struct payd *payd, struct pg_conn *conn)
+{
+    AUTO_PG_RESULT PGresult *states = NULL;
+    int64_t hints, age, follower = atomic_load(&payd->follower);
+    if (query_states(conn, follower, &states, NULL) == 0) {
+        for (int i = 0; i < LEDGER_STATES; i++) {
+            const char *name = ledger_name((enum ledger_state)i);
+            int64_t n = 0;
+            for (int row = 0; row < PQntuples(states); row++) {
+                if (strcmp(pg_text(states, row, "state"), name) == 0)
+                    n = pg_int(states, row, "count");
+            }
+            if (i != LEDGER_ACTIVATED)
+                metric_set(
+                    metrics_cell(payd->metrics, GAUGES_PAYMENTS, (const char *const[]){name}), n);
+        }
+    }
+    if (query_outbox(conn, follower, &hints, &age, NULL) == 0) {
+        metric_set(metrics_cell(payd->metrics, GAUGES_OUTBOX, NULL), hints);
+        metric_set(metrics_cell(payd->metrics, GAUGES_OUTBOX_AGE, NULL), age);
+    }
+}
+
+static void show_status(struct payd *payd, const struct query_status *status)
+{
+    bool ok = status->polled_ms <= payd->settings->chain.stale_after_ms;
+    service_dependency(payd->service, "chain", false, ok,
+                       ok ? "" : "no endpoint has answered for a while");
+    if (atomic_load(&payd->epoch) != 0)
+        return;
+    metric_set(metrics_cell(payd->metrics, GAUGES_HEAD, NULL), status->head);
+    metric_set(metrics_cell(payd->metrics, GAUGES_CURSOR, NULL), status->cursor);
+    metric_set(metrics_cell(payd->metrics, GAUGES_LAG, NULL), status->head - status->cursor);
+}
+
+static void turn(struct watch *watch)
+{
+    struct payd *payd = watch->payd;
+    struct err err = {{0}};
+    AUTO_PG_CONN struct pg_conn *conn = NULL;
+    struct query_status status;
+    if (atomic_load(&payd->follower) == 0) {
+        if (prepare(payd, &err) != 0 && !watch->told) {
+            log_warn("waiting for the database", LOG_STR(ERROR, err.msg));
+            watch->told = true;
+        }
+        return;
+    }
+    if (pg_acquire(payd->pg, AWAY_MS, &conn, &err) != 0 ||
+        query_status(conn, atomic_load(&payd->follower), &status, &err) != 0)
+        return;
+    show_status(payd, &status);
+    if (watch->turns++ % COUNT_EACH == 0)
+        count(payd, conn);
+}
+
+static void *watch_main(void *ctx)
+{
+    struct watch *watch = ctx;
+    do {
+        turn(watch);
+    } while (
+        !payd_sleep(watch->payd, atomic_load(&watch->payd->follower) == 0 ? AWAY_MS : EVERY_MS));
+    return NULL;
+}
+
+struct watch *watch_start(struct payd *payd)
+{
+    struct watch *watch = mem_zalloc(sizeof(*watch));
+    watch->payd = payd;
+    service_dependency(payd->service, "chain", false, false, "not asked yet");
+    if (pthread_create(&watch->thread, NULL, watch_main, watch) != 0)
+        abort();
+    return watch;
+}
+
+void watch_join(struct watch **watch_ptr)
+{
+    struct watch *watch = *watch_ptr;
+    *watch_ptr = NULL;
+    if (watch == NULL)
+        return;
+    pthread_join(watch->thread, NULL);
+    free(watch);
+}
