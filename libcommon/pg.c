@@ -57,10 +57,20 @@ static void first_line(const char *message, struct err *err)
     err_set(err, "%.*s", (int)strcspn(message, "\n"), message);
 }
 
+/* Under the lock. Another session than the one that failed to open still serves. */
+static bool any_session(const struct pg *pg)
+{
+    for (unsigned i = 0; i < pg->size; i++)
+        if (!pg->conns[i].busy && pg->conns[i].db != NULL)
+            return true;
+    return false;
+}
+
 /* Called without the lock, by the connector only: changes are told in order. */
 static void tell_health(struct pg *pg, bool ok, const char *detail)
 {
     pthread_mutex_lock(&pg->lock);
+    ok = ok || any_session(pg);
     bool changed = !pg->told || pg->healthy != ok;
     pg->told = true;
     pg->healthy = ok;

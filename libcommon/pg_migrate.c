@@ -75,15 +75,18 @@ static int apply(struct pg_conn *conn, const struct pg_migration *migration, str
 static int migrate(struct pg_conn *conn, const char *schema, const struct pg_migration *list,
                    size_t count, struct err *err)
 {
-    /* Migrations may take longer than a statement is allowed to; the settings end with the
-     * transaction. The lock's key is made of the schema's name. */
-    static const struct pg_stmt begin = {
+    /* Migrations, and waiting for another instance's, may take longer than a statement is allowed
+     * to; the settings end with the transaction. A timeout is armed before its statement runs, so
+     * they need a statement of their own. */
+    static const struct pg_stmt settings = {
+        "pg_migrate_settings",
+        "SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '0', true),"
+        " set_config('search_path', quote_ident($1), true)"};
+    static const struct pg_stmt lock = {
         "pg_migrate_lock",
-        "SELECT set_config('statement_timeout', '0', true),"
-        " set_config('lock_timeout', '0', true),"
-        " set_config('search_path', quote_ident($1), true),"
-        " pg_advisory_xact_lock(hashtextextended('octroi migration ' || $1, 0))"};
-    if (pg_begin(conn, err) != 0 || pg_run(conn, &begin, PG_PARAMS(schema), NULL, err) != 0)
+        "SELECT pg_advisory_xact_lock(hashtextextended('octroi migration ' || $1, 0))"};
+    if (pg_begin(conn, err) != 0 || pg_run(conn, &settings, PG_PARAMS(schema), NULL, err) != 0 ||
+        pg_run(conn, &lock, PG_PARAMS(schema), NULL, err) != 0)
         return -1;
     if (ensure_schema(conn, schema, err) != 0)
         return -1;
