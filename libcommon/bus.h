@@ -59,7 +59,7 @@ void bus_unsubscribe(struct bus_sub **sub);
 
 struct bus_stream {
     const char *name;
-    const char *subject; /* one subject, wildcards allowed */
+    const char *subject; /* one, or several with a space between; wildcards allowed */
     bool work_queue;
     int64_t max_per_subject; /* 0: no bound */
     int64_t max_age_ms;      /* 0: for ever */

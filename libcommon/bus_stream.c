@@ -46,13 +46,23 @@ static int64_t or_unbounded(int64_t n)
     return n == 0 ? -1 : n;
 }
 
+static json_t *subjects(const char *list)
+{
+    json_t *array = json_array();
+    for (size_t len; *list != '\0'; list += len + strspn(list + len, " ")) {
+        len = strcspn(list, " ");
+        json_array_append_new(array, json_stringn(list, len));
+    }
+    return array;
+}
+
 static json_t *stream_config(const struct bus_stream *stream)
 {
     int64_t duplicates = DUPLICATES_MS;
     if (stream->max_age_ms > 0 && stream->max_age_ms < duplicates)
         duplicates = stream->max_age_ms;
-    return json_pack("{s:s, s:[s], s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "name", stream->name,
-                     "subjects", stream->subject, "retention",
+    return json_pack("{s:s, s:o, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "name", stream->name,
+                     "subjects", subjects(stream->subject), "retention",
                      stream->work_queue ? "workqueue" : "limits", "storage", "file", "discard",
                      stream->max_per_subject > 0 ? "old" : "new", "max_msgs_per_subject",
                      (json_int_t)or_unbounded(stream->max_per_subject), "max_msgs", (json_int_t)-1,
