@@ -12,7 +12,7 @@
 #define IDLE_MS    250
 #define AWAY_MS    1000
 #define PUBLISH_MS 2000
-#define KEEP_MS    ((int64_t)7 * 24 * 3600 * 1000)
+#define KEEP_MS    ((int64_t)24 * 3600 * 1000)
 #define KEEP_BYTES ((int64_t)256 * 1024 * 1024)
 
 struct relay {

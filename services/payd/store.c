@@ -97,7 +97,7 @@ static const struct pg_stmt payment_above = {
     "SELECT id, revision, state, block_number FROM payment WHERE follower = $1 AND block_number > "
     "$2 AND state NOT IN ('orphaned', 'refunded') ORDER BY block_number, log_index FOR UPDATE"};
 static const struct pg_stmt outbox_done = {
-    "outbox_done", "DELETE FROM outbox WHERE payment_id = $1 AND revision = $2 RETURNING kind"};
+    "outbox_done", "DELETE FROM outbox WHERE payment_id = $1 AND revision <= $2 RETURNING kind"};
 static const struct pg_stmt applied_find = {
     "applied_find",
     "SELECT state, revision, block_number, activated_revision FROM payment WHERE id = $1 FOR "
@@ -536,8 +536,10 @@ static int applied_write(struct pg_conn *conn, const char *payment, int64_t revi
         *current = true;
         return move_write(conn, &from, LEDGER_APPLIED, NULL, 0, moves, err);
     }
-    bool again = from.state == LEDGER_ACTIVATED && pg_int(row, 0, "activated_revision") == revision;
-    *current = again || PQntuples(done) == 1 || (from.state == LEDGER_ORPHANED && now == revision);
+    /* It may tell of the row as it is now, or again of what it has told before. */
+    bool before =
+        from.state == LEDGER_ACTIVATED && pg_int(row, 0, "activated_revision") == revision;
+    *current = now == revision || before || PQntuples(done) == 1;
     return 0;
 }
 

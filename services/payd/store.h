@@ -43,9 +43,9 @@ bool store_hinted(struct store *store);
  */
 int store_beat(struct store *store, struct err *err) MUST_USE;
 
-/* subd applied `revision`: confirmed becomes activated; a reversal is done. Any instance; twice is
- * once. *known is false where there is no such payment, *current where the revision is not the
- * one that subd was last told of. */
+/* subd applied the payment as it was at `revision`: hints up to it are done, and confirmed becomes
+ * activated. Any instance; twice is once. *known is false where there is no such payment, *current
+ * where the payment has moved on since and subd must read it again. */
 int store_applied(struct pg_conn *conn, const char *payment, int64_t revision,
                   struct metrics *metrics, bool *known, bool *current, struct err *err) MUST_USE;
 
