@@ -1,0 +1,213 @@
+/* Records a payment at a revision and folds the subscription again. Everything happens under the
+ * lock of the subscription's row; locks below it are taken in the order lease, quota. */
+#include "services/subd/fold.h"
+
+#include "libcommon/eth/hex.h"
+#include "services/subd/carry.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static int copy_hex(char *out, size_t size, const PGresult *result, int row, const char *column,
+                    struct err *err)
+{
+    uint8_t bytes[32];
+    const char *text = pg_text(result, row, column);
+    if (hex_decode(text, bytes, (size - 3) / 2))
+        return err_set(err, "payment_v1.%s: not 0x and %zu hex digits", column, size - 3);
+    hex_encode(bytes, (size - 3) / 2, out);
+    return 0;
+}
+
+static int name_subscription(struct fold_payment *payment, struct err *err)
+{
+    struct quote_domain domain = {.chain_id = (uint64_t)payment->chain_id};
+    uint8_t subscriber[20];
+    struct word service_id;
+    if (hex_decode(payment->contract, domain.contract, 20) ||
+        hex_decode(payment->subscriber, subscriber, 20) ||
+        hex_decode(payment->service_id, service_id.b, 32))
+        return err_set(err, "payment %s: malformed address", payment->id);
+    quote_subscription_id(&domain, subscriber, &service_id, payment->subscription);
+    return 0;
+}
+
+int fold_read(const PGresult *result, int row, struct fold_payment *out, struct err *err)
+{
+    memset(out, 0, sizeof(*out));
+    if (copy_hex(out->id, sizeof(out->id), result, row, "payment_id", err) ||
+        copy_hex(out->contract, sizeof(out->contract), result, row, "contract", err) ||
+        copy_hex(out->subscriber, sizeof(out->subscriber), result, row, "subscriber", err) ||
+        copy_hex(out->service_id, sizeof(out->service_id), result, row, "service_id", err))
+        return -1;
+    const char *state = pg_text(result, row, "state");
+    out->counts = strcmp(state, "confirmed") == 0 || strcmp(state, "activated") == 0;
+    out->revision = pg_int(result, row, "revision");
+    out->chain_id = pg_int(result, row, "chain_id");
+    out->plan = pg_int(result, row, "plan");
+    out->seq = pg_int(result, row, "seq");
+    out->start = pg_int(result, row, "start_at");
+    out->expiry = pg_int(result, row, "expires_at");
+    out->block = pg_int(result, row, "block_number");
+    if (out->revision < 1 || out->chain_id < 1 || out->start >= out->expiry)
+        return err_set(err, "payment %s: impossible revision, chain or times", out->id);
+    return name_subscription(out, err);
+}
+
+static const struct pg_stmt service_stmt = {
+    "fold_service", "SELECT name FROM quotes.service_v1 WHERE service_id = $1"};
+static const struct pg_stmt create_stmt = {
+    "fold_create",
+    "INSERT INTO subscription (id, chain_id, contract, subscriber, service_id, service, state)"
+    " VALUES ($1, $2, $3, $4, $5, $6, 'pending') ON CONFLICT (id) DO NOTHING"};
+static const struct pg_stmt record_stmt = {
+    "fold_record",
+    "INSERT INTO subscription_payment AS s (payment_id, subscription, revision, counts, seq, plan,"
+    " start_at, expires_at, block_number) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+    " ON CONFLICT (payment_id) DO UPDATE SET revision = excluded.revision,"
+    " counts = excluded.counts, block_number = excluded.block_number, applied_at = now()"
+    " WHERE s.revision < excluded.revision RETURNING revision"};
+static const struct pg_stmt top_stmt = {
+    "fold_top",
+    "SELECT f.payment_id, f.seq, f.plan, f.start_at, f.expires_at, p.plan AS known, p.tier,"
+    " p.period_seconds, p.rate, p.burst, p.requests, p.bytes, p.messages, p.cost, p.bandwidth"
+    " FROM subscription_payment f LEFT JOIN quotes.plan_v1 p ON p.plan = f.plan"
+    " WHERE f.subscription = $1 AND f.counts"
+    " ORDER BY f.seq DESC, f.block_number DESC, f.payment_id LIMIT 1"};
+static const struct pg_stmt grant_stmt = {
+    "fold_grant",
+    "UPDATE subscription SET payment_id = $2, seq = $3, tier = $4, plan = $5, start_at = $6,"
+    " expires_at = $7, period_seconds = $8, rate = $9, burst = $10, requests = $11, bytes = $12,"
+    " messages = $13, cost = $14, bandwidth = $15 WHERE id = $1"};
+static const struct pg_stmt ungrant_stmt = {
+    "fold_ungrant", "UPDATE subscription SET payment_id = NULL, seq = 0 WHERE id = $1"};
+
+/* The row, locked; made where this is the first payment. *found false: nothing was ever bought and
+ * this payment does not count. */
+static int lock_subscription(struct pg_conn *conn, const struct fold_payment *payment, int64_t now,
+                             struct record *out, bool *found, struct err *err)
+{
+    if (record_get(conn, payment->subscription, true, now, out, found, err) || *found)
+        return *found ? 0 : -1;
+    if (!payment->counts)
+        return 0;
+    AUTO_PG_RESULT PGresult *service = NULL;
+    if (pg_run(conn, &service_stmt, PG_PARAMS(payment->service_id), &service, err))
+        return -1;
+    if (PQntuples(service) == 0)
+        return err_set(err, "quotes.service_v1 has no service %s", payment->service_id);
+    if (pg_run(conn, &create_stmt,
+               PG_PARAMS(payment->subscription, pg_num(payment->chain_id).s, payment->contract,
+                         payment->subscriber, payment->service_id, pg_text(service, 0, "name")),
+               NULL, err))
+        return -1;
+    return record_get(conn, payment->subscription, true, now, out, found, err);
+}
+
+static int record_payment(struct pg_conn *conn, const struct fold_payment *payment, bool *newer,
+                          struct err *err)
+{
+    AUTO_PG_RESULT PGresult *result = NULL;
+    if (pg_run(conn, &record_stmt,
+               PG_PARAMS(payment->id, payment->subscription, pg_num(payment->revision).s,
+                         payment->counts ? "true" : "false", pg_num(payment->seq).s,
+                         pg_num(payment->plan).s, pg_num(payment->start).s,
+                         pg_num(payment->expiry).s, pg_num(payment->block).s),
+               &result, err))
+        return -1;
+    *newer = PQntuples(result) == 1;
+    return 0;
+}
+
+static int write_grant(struct pg_conn *conn, const char *id, const PGresult *top, struct err *err)
+{
+    static const char *const columns[] = {
+        "payment_id", "seq",   "tier",     "plan",  "start_at", "expires_at", "period_seconds",
+        "rate",       "burst", "requests", "bytes", "messages", "cost",       "bandwidth"};
+    const char *values[ARRAY_LEN(columns) + 1] = {id};
+    for (size_t i = 0; i < ARRAY_LEN(columns); i++)
+        values[i + 1] = pg_text(top, 0, columns[i]);
+    return pg_run(conn, &grant_stmt, values, ARRAY_LEN(values), NULL, err);
+}
+
+/* An upgrade that begins inside the old grant takes along what was used of it. */
+static int carry_over(struct pg_conn *conn, const struct record *old, const PGresult *top,
+                      int64_t now, struct err *err)
+{
+    int64_t start = pg_int(top, 0, "start_at"), expiry = pg_int(top, 0, "expires_at");
+    if (old->pub.expiry <= start)
+        return 0;
+    struct period from = period_at(old->pub.start, old->pub.expiry, old->period_seconds, now);
+    struct period to = period_at(start, expiry, pg_int(top, 0, "period_seconds"), now);
+    return from.start == to.start ? 0 : carry_quota(conn, old->pub.id, from.start, to.start, err);
+}
+
+static bool same_grant(const struct record *old, const PGresult *top)
+{
+    return strcmp(old->payment, pg_text(top, 0, "payment_id")) == 0;
+}
+
+static int move(struct pg_conn *conn, struct record *record, enum state_event event,
+                enum sub_state to, struct fold_outcome *out, struct err *err)
+{
+    out->from = record->pub.state;
+    out->to = to;
+    out->event = event;
+    if (record_move(conn, record, to, err))
+        return -1;
+    out->version = record->pub.version;
+    out->result = FOLD_APPLIED;
+    return 0;
+}
+
+static int fold_none(struct pg_conn *conn, struct record *record, struct fold_outcome *out,
+                     struct err *err)
+{
+    enum sub_state to;
+    if (pg_run(conn, &ungrant_stmt, PG_PARAMS(record->pub.id), NULL, err))
+        return -1;
+    if (state_transition(record->pub.state, STATE_UNPAID, &to))
+        return 0;
+    return move(conn, record, STATE_UNPAID, to, out, err);
+}
+
+static int fold_again(struct pg_conn *conn, struct record *record, int64_t now,
+                      struct fold_outcome *out, struct err *err)
+{
+    AUTO_PG_RESULT PGresult *top = NULL;
+    if (pg_run(conn, &top_stmt, PG_PARAMS(record->pub.id), &top, err))
+        return -1;
+    if (PQntuples(top) == 0)
+        return fold_none(conn, record, out, err);
+    if (same_grant(record, top))
+        return 0;
+    if (pg_null(top, 0, "known"))
+        return err_set(err, "quotes.plan_v1 has no plan %s", pg_text(top, 0, "plan"));
+    enum state_event event = pg_int(top, 0, "expires_at") > now ? STATE_PAID : STATE_LAPSED;
+    enum sub_state to;
+    if (state_transition(record->pub.state, event, &to))
+        return 0;
+    if (carry_over(conn, record, top, now, err) || write_grant(conn, record->pub.id, top, err))
+        return -1;
+    return move(conn, record, event, to, out, err);
+}
+
+int fold_apply(struct pg_conn *conn, const struct fold_payment *payment, int64_t now,
+               struct fold_outcome *out, struct err *err)
+{
+    struct record record;
+    bool found, newer;
+    memset(out, 0, sizeof(*out));
+    out->result = FOLD_NOTED;
+    if (lock_subscription(conn, payment, now, &record, &found, err))
+        return -1;
+    if (!found)
+        return 0;
+    if (record_payment(conn, payment, &newer, err))
+        return -1;
+    if (!newer) {
+        out->result = FOLD_KNOWN;
+        return 0;
+    }
+    return fold_again(conn, &record, now, out, err);
+}

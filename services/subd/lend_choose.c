@@ -1,0 +1,58 @@
+/* Judges an ask: is the subscription active, is anything left of what is wanted, how much of it.
+ * Pure. */
+#include "services/subd/lend_choose.h"
+
+#include "libcommon/clock.h"
+#include "services/subd/slice.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define RETURNING_S 1 /* what others hold may come back with their next batch */
+
+static bool refuse(struct lease_refused *out, const char *sub, enum lease_refusal reason,
+                   enum sub_kind kind, int64_t retry_after)
+{
+    memset(out, 0, sizeof(*out));
+    snprintf(out->sub, sizeof(out->sub), "%s", sub);
+    out->reason = reason;
+    out->kind = kind;
+    out->retry_after = retry_after;
+    return false;
+}
+
+static int64_t seconds_to(int64_t at, int64_t now_ms)
+{
+    int64_t left = (at * 1000 - now_ms + 999) / 1000;
+    return left > 1 ? left : 1;
+}
+
+bool lend_choose(const struct lease_ask *ask, const struct record *record,
+                 const struct lend_quota *quota, int64_t now_ms, int64_t lease_ms,
+                 struct lease_grant *grant, struct lease_refused *refused)
+{
+    const struct sub_record *pub = &record->pub;
+    struct period period = {.start = pub->period_start, .end = pub->period_end};
+    int64_t ttl = period_lease_ms(&period, pub->expiry, now_ms, lease_ms);
+    if (pub->state != SUB_ACTIVE || ttl == 0)
+        return refuse(refused, ask->sub, LEASE_PAYMENT_REQUIRED, SUB_REQUESTS, 0);
+    memset(grant, 0, sizeof(*grant));
+    for (int i = 0; i < SUB_KINDS; i++) {
+        enum sub_kind kind = (enum sub_kind)i;
+        int64_t limit = pub->limits.quota[kind];
+        if (limit == 0) {
+            grant->amount[kind] = LEASE_UNLIMITED;
+            continue;
+        }
+        grant->amount[kind] =
+            slice_amount(kind, ask->want[kind], limit - quota->granted[kind], quota->others);
+        if (ask->want[kind] > 0 && grant->amount[kind] == 0)
+            return refuse(refused, ask->sub, LEASE_QUOTA_EXCEEDED, kind,
+                          quota->returning[kind] ? RETURNING_S : seconds_to(period.end, now_ms));
+    }
+    snprintf(grant->sub, sizeof(grant->sub), "%s", ask->sub);
+    grant->period = period.start;
+    grant->ttl_ms = ttl;
+    clock_day(now_ms / 1000, grant->day);
+    return true;
+}
