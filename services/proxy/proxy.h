@@ -22,6 +22,7 @@ struct proxy {
     size_t worker_count;
     struct billing *billing;
     struct resolver *resolver;
+    int64_t connection_limit; /* limits.connections, or what descriptors allow */
     atomic_int_fast64_t connections;
     atomic_int_fast64_t in_flight;
     atomic_bool draining;

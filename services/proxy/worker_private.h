@@ -33,6 +33,7 @@ struct backend_slot {
 };
 
 struct worker_private {
+    struct worker *worker;
     struct proxy *proxy;
     struct timer_wheel timers;
     struct stats stats;
@@ -57,11 +58,10 @@ struct worker_private {
     h2o_multithread_queue_t *queue;
     h2o_multithread_receiver_t receiver;
     pthread_t thread;
-    bool stopping;
+    bool running, stopping;
 };
 
 /* At the entry of every callback of the loop: reads the clocks, once a turn. */
-static inline void worker_tick(struct worker *worker);
 void worker_read_clock(struct worker *worker);
 
 static inline void worker_tick(struct worker *worker)
@@ -82,6 +82,8 @@ uint64_t worker_random(struct worker *worker);
 h2o_iovec_t worker_date(struct worker *worker);
 
 struct worker *worker_new(struct proxy *proxy, unsigned index);
+/* Binds the listeners, so that an address in use is an error at start. */
+int worker_listen(struct worker *worker, struct err *err) MUST_USE;
 int worker_start(struct worker *worker, struct err *err) MUST_USE;
 /* Closes listeners and idle connections; the rest ends with its request. */
 void worker_drain(struct worker *worker);

@@ -1,0 +1,473 @@
+/* The request side of a client's connection, and its life: it keeps being read while a request is
+ * under way, so that a client who leaves is noticed, up to a bound. */
+#include "services/proxy/client.h"
+
+#include "libcommon/mem.h"
+
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define IN_MAX       (64 * 1024) /* read ahead of what is taken */
+#define LINGER_BYTES (256 * 1024)
+#define LINGER_MS    2000
+#define BURST        32 /* pipelined requests in one turn of the loop */
+
+static void run(struct client *client);
+
+static int64_t now_ms(const struct client *client)
+{
+    return worker_now_ms(client->worker);
+}
+
+static void set_timer(struct client *client, int64_t after_ms)
+{
+    timer_set(&client->worker->priv->timers, &client->timer, now_ms(client) + after_ms);
+}
+
+static const struct timeouts_config *timeouts_of(const struct client *client)
+{
+    return &client->worker->priv->proxy->config->timeouts;
+}
+
+static char *input(struct client *client, size_t *len)
+{
+    *len = client->fresh ? client->fresh_len : client->in.len;
+    return client->fresh ? client->fresh : client->in.data + client->in.at;
+}
+
+static void take(struct client *client, size_t len)
+{
+    if (!client->fresh) {
+        io_queue_take(&client->in, len);
+        return;
+    }
+    client->fresh += len;
+    client->fresh_len -= len;
+}
+
+/* The worker's buffer is about to be used for something else. */
+static void save(struct client *client)
+{
+    if (client->fresh && client->fresh_len)
+        io_queue_add(&client->in, client->fresh, client->fresh_len);
+    client->fresh = NULL;
+    if (client->in.len == 0)
+        io_queue_free(&client->in);
+}
+
+void client_arm(struct client *client)
+{
+    if (client->state != CLIENT_EXCHANGE)
+        return;
+    if (client->out.len)
+        set_timer(client, timeouts_of(client)->response_write_idle);
+    else if (!client->body.ended && !client->paused && client->in.len == 0)
+        set_timer(client, timeouts_of(client)->request_body_idle);
+    else
+        timer_clear(&client->timer);
+}
+
+static void release(struct worker *worker, struct grave *grave)
+{
+    (void)worker;
+    free(H2O_STRUCT_FROM_MEMBER(struct client, grave, grave));
+}
+
+void client_close(struct client *client)
+{
+    struct worker_private *priv = client->worker->priv;
+    if (client->state == CLIENT_CLOSED)
+        return;
+    client->state = CLIENT_CLOSED;
+    h2o_socket_close(client->sock);
+    client->sock = NULL;
+    timer_unlink(&priv->timers, &client->timer);
+    *client->link = client->next;
+    if (client->next)
+        client->next->link = client->link;
+    io_queue_free(&client->in);
+    io_queue_free(&client->out);
+    http1_body_free(&client->body);
+    client->fresh = NULL;
+    metric_add(priv->stats.connections, -1);
+    atomic_fetch_sub_explicit(&priv->proxy->connections, 1, memory_order_relaxed);
+    worker_bury(client->worker, &client->grave, release);
+}
+
+static void on_read(h2o_socket_t *sock, const char *err);
+
+void client_resume(struct client *client)
+{
+    client->paused = false;
+    h2o_socket_read_start(client->sock, on_read);
+}
+
+static void pause_if_full(struct client *client)
+{
+    if (client->paused || client->in.len < IN_MAX)
+        return;
+    client->paused = true;
+    h2o_socket_read_stop(client->sock);
+}
+
+/* Our last word is said: the client gets the time to read it before the connection goes. */
+static void linger(struct client *client)
+{
+    client->state = CLIENT_LINGER;
+    io_queue_free(&client->in);
+    client->fresh = NULL;
+    set_timer(client, client->out.len ? timeouts_of(client)->response_write_idle : LINGER_MS);
+    if (client->out.len == 0)
+        shutdown(client->fd, SHUT_WR);
+    if (client->paused)
+        client_resume(client);
+}
+
+void client_exchange_done(struct client *client)
+{
+    client->exchange = NULL;
+    if (client->broken || client->cut) {
+        client_close(client);
+        return;
+    }
+    if (!client->keep || !client->body.ended) {
+        linger(client);
+        return;
+    }
+    http1_body_free(&client->body);
+    client->state = CLIENT_IDLE;
+    set_timer(client, timeouts_of(client)->keepalive_idle);
+    if (client->paused)
+        client_resume(client);
+    if (!client->busy && client->in.len)
+        run(client);
+}
+
+static bool idempotent(unsigned method)
+{
+    return method == stats_method("GET", 3) || method == stats_method("HEAD", 4) ||
+           method == stats_method("PUT", 3) || method == stats_method("DELETE", 6) ||
+           method == stats_method("OPTIONS", 7);
+}
+
+static struct exchange *new_exchange(struct client *client)
+{
+    struct exchange *exchange = exchange_new(client->worker, &client_ops, client);
+    exchange->peer_address = client->address;
+    exchange->peer_text = h2o_iovec_init(client->address_text, client->address_len);
+    client->exchange = exchange;
+    client->state = CLIENT_EXCHANGE;
+    client->first = false;
+    client->chunked = client->unsized = false;
+    return exchange;
+}
+
+/* Head and fields move into the request's pool: slices of them live as long as it does. */
+static void adopt_head(struct exchange *exchange, const struct http1_head *head)
+{
+    h2o_mem_pool_t *pool = &exchange->request.pool;
+    exchange->head = *head;
+    exchange->head.base = h2o_mem_alloc_pool(pool, head->len);
+    memcpy(exchange->head.base, head->base, head->len);
+    exchange->head.fields = h2o_mem_alloc_pool(pool, head->count * sizeof(*head->fields));
+    memcpy(exchange->head.fields, head->fields, head->count * sizeof(*head->fields));
+    exchange->method = http1_slice(&exchange->head, exchange->head.method);
+    exchange->method_id = stats_method(exchange->method.base, exchange->method.len);
+    exchange->is_head = exchange->method_id == stats_method("HEAD", 4);
+    exchange->idempotent = idempotent(exchange->method_id);
+    exchange->body = head->body;
+    exchange->body_length = head->content_length;
+    exchange->body_ended = head->body == BODY_NONE;
+}
+
+static void start(struct client *client, const struct http1_head *head)
+{
+    struct exchange *exchange = new_exchange(client);
+    adopt_head(exchange, head);
+    client->keep = head->keep_alive;
+    http1_body_init(&client->body, head->body, head->content_length);
+    take(client, head->len);
+    exchange_start(exchange);
+}
+
+static void start_malformed(struct client *client, enum problem problem, const char *detail)
+{
+    struct exchange *exchange = new_exchange(client);
+    exchange->malformed = (struct http1_error){problem, detail};
+    exchange->head.minor = 1;
+    exchange->body_ended = true;
+    client->keep = false;
+    http1_body_init(&client->body, BODY_NONE, 0);
+    exchange_start(exchange);
+}
+
+/* True where there may be more to do at once. */
+static bool read_head(struct client *client)
+{
+    struct worker_private *priv = client->worker->priv;
+    struct http1_head head = {.fields = priv->fields};
+    struct http1_error error = {.detail = NULL};
+    size_t len;
+    char *data = input(client, &len);
+    if (len == 0 || client->out.len)
+        return false;
+    switch (http1_parse_request(data, len, &priv->limits, &head, &error)) {
+    case HTTP1_MORE:
+        if (client->state == CLIENT_IDLE && !client->first)
+            set_timer(client, timeouts_of(client)->request_head);
+        client->state = CLIENT_HEAD;
+        return false;
+    case HTTP1_ERROR:
+        start_malformed(client, error.problem, error.detail);
+        return false;
+    case HTTP1_DONE:
+        start(client, &head);
+        return true;
+    }
+    return false;
+}
+
+static bool step(struct client *client)
+{
+    switch (client->state) {
+    case CLIENT_IDLE:
+    case CLIENT_HEAD:
+        return read_head(client);
+    case CLIENT_EXCHANGE:
+        if (!client->body.ended)
+            upstream_body_ready(client->exchange);
+        return client->state == CLIENT_IDLE;
+    case CLIENT_LINGER:
+    case CLIENT_CLOSED:
+        break;
+    }
+    return false;
+}
+
+/* Others wait: on with it in the next turn. */
+static void yield_turn(struct client *client);
+
+static void run(struct client *client)
+{
+    unsigned count = 0;
+    client->busy = true;
+    while (step(client) && client->state == CLIENT_IDLE && ++count < BURST)
+        ;
+    client->busy = false;
+    if (client->state == CLIENT_CLOSED)
+        return;
+    save(client);
+    pause_if_full(client);
+    client_arm(client);
+    if (count == BURST && client->in.len)
+        yield_turn(client);
+}
+
+static void on_turn(h2o_socket_t *sock, const char *err)
+{
+    struct client *client = sock->data;
+    (void)err;
+    worker_tick(client->worker);
+    client->notified = false;
+    client_want_write(client);
+    if (client->state == CLIENT_IDLE)
+        run(client);
+}
+
+static void yield_turn(struct client *client)
+{
+    if (client->notified)
+        return;
+    client->notified = true;
+    h2o_socket_notify_write(client->sock, on_turn);
+}
+
+int client_pull(struct exchange *exchange, struct piece *piece)
+{
+    struct client *client = exchange->downstream;
+    struct chunk_decoder *chunks = &client->body.chunks;
+    size_t len, consumed;
+    char *data = input(client, &len);
+    if (len == 0 || client->body.ended)
+        return 0;
+    if (http1_body_read(&client->body, data, len, &consumed, &piece->data, &piece->len)) {
+        client->keep = false;
+        return -1;
+    }
+    take(client, consumed);
+    piece->end = client->body.ended;
+    if (piece->end && chunks->trailers_len) {
+        if (http1_check_trailers(chunks->trailers, &chunks->trailers_len)) {
+            client->keep = false;
+            return -1;
+        }
+        piece->trailers = h2o_iovec_init(chunks->trailers, chunks->trailers_len);
+    }
+    if (client->paused)
+        client_resume(client);
+    if (!client->busy)
+        client_arm(client);
+    return piece->len || piece->end;
+}
+
+/* The client has closed its direction, or the connection is broken. */
+static void on_end(struct client *client)
+{
+    if (client->exchange) {
+        client->broken = true;
+        exchange_gone(client->exchange);
+    } else if (client->out.len && !client->broken) {
+        client->eof = true;
+        client->state = CLIENT_LINGER;
+        h2o_socket_read_stop(client->sock);
+        set_timer(client, timeouts_of(client)->response_write_idle);
+    } else {
+        client_close(client);
+    }
+}
+
+static void on_linger_read(struct client *client)
+{
+    ssize_t n = io_read(client->fd, client->worker->priv->buffer, WORKER_BUFFER);
+    if (n == IO_AGAIN)
+        return;
+    if (n > 0)
+        client->lingered += (size_t)n;
+    if (n <= 0 || client->lingered > LINGER_BYTES)
+        client_close(client);
+}
+
+static void on_read(h2o_socket_t *sock, const char *err)
+{
+    struct client *client = sock->data;
+    struct worker_private *priv = client->worker->priv;
+    (void)err;
+    worker_tick(client->worker);
+    if (client->state == CLIENT_LINGER) {
+        on_linger_read(client);
+        return;
+    }
+    size_t room = IN_MAX > client->in.len ? IN_MAX - client->in.len : 1;
+    ssize_t n = io_read(client->fd, priv->buffer, room);
+    if (n == IO_AGAIN && !client->broken)
+        return;
+    if (n <= 0 || client->broken) {
+        on_end(client);
+        return;
+    }
+    if (client->in.len == 0) {
+        client->fresh = priv->buffer;
+        client->fresh_len = (size_t)n;
+    } else {
+        io_queue_add(&client->in, priv->buffer, (size_t)n);
+        /* A head ends with a line: without one there is nothing new to parse. */
+        if (client->state == CLIENT_HEAD && !memchr(priv->buffer, '\n', (size_t)n) &&
+            client->in.len <= priv->limits.head_bytes)
+            return;
+    }
+    run(client);
+}
+
+void client_finish_write(struct client *client)
+{
+    if (client->broken) {
+        on_end(client);
+        return;
+    }
+    client_want_write(client);
+    if (client->out.len) {
+        if (client->state != CLIENT_EXCHANGE)
+            set_timer(client, timeouts_of(client)->response_write_idle);
+        else
+            client_arm(client);
+        return;
+    }
+    client_arm(client);
+    if (client->eof)
+        client_close(client);
+    else if (client->state == CLIENT_LINGER)
+        linger(client);
+    else if (client->state == CLIENT_IDLE) {
+        set_timer(client, timeouts_of(client)->keepalive_idle);
+        run(client);
+    }
+}
+
+static void on_exchange_timeout(struct client *client)
+{
+    struct exchange *exchange = client->exchange;
+    if (client->out.len || exchange->responded) {
+        client->broken = true;
+        exchange_gone(exchange);
+        return;
+    }
+    request_refuse(&exchange->request, PROBLEM_REQUEST_TIMEOUT, "the body stopped coming");
+    request_resume(&exchange->request, ROOM_REJECT);
+}
+
+static void on_timeout(struct timer *timer)
+{
+    struct client *client = H2O_STRUCT_FROM_MEMBER(struct client, timer, timer);
+    switch (client->state) {
+    case CLIENT_HEAD:
+        start_malformed(client, PROBLEM_REQUEST_TIMEOUT, NULL);
+        break;
+    case CLIENT_EXCHANGE:
+        on_exchange_timeout(client);
+        break;
+    case CLIENT_IDLE:
+    case CLIENT_LINGER:
+        client_close(client);
+        break;
+    case CLIENT_CLOSED:
+        break;
+    }
+}
+
+void client_new(struct worker *worker, int fd, const struct sockaddr *peer)
+{
+    struct worker_private *priv = worker->priv;
+    struct client *client = mem_zalloc(sizeof(*client));
+    client->worker = worker;
+    client->fd = fd;
+    client->first = true;
+    client->body.ended = true;
+    client->timer.fire = on_timeout;
+    client->link = &priv->clients;
+    client->next = priv->clients;
+    if (client->next)
+        client->next->link = &client->next;
+    priv->clients = client;
+    address_of(peer, &client->address);
+    client->address_len = address_text(&client->address, client->address_text);
+    client->sock = h2o_evloop_socket_create(
+        worker->loop, fd, H2O_SOCKET_FLAG_DONT_READ | H2O_SOCKET_FLAG_IS_ACCEPTED_CONNECTION);
+    client->sock->data = client;
+    metric_add(priv->stats.connections, 1);
+    set_timer(client, timeouts_of(client)->request_head);
+    h2o_socket_read_start(client->sock, on_read);
+}
+
+void client_drain_all(struct worker *worker)
+{
+    struct client *next;
+    for (struct client *client = worker->priv->clients; client; client = next) {
+        next = client->next;
+        if (client->state == CLIENT_IDLE && client->out.len == 0)
+            client_close(client);
+        else if (client->state == CLIENT_IDLE)
+            client->keep = false;
+    }
+}
+
+void client_close_all(struct worker *worker)
+{
+    while (worker->priv->clients) {
+        struct client *client = worker->priv->clients;
+        client->broken = true;
+        if (client->exchange)
+            exchange_gone(client->exchange);
+        client_close(client);
+    }
+}

@@ -1,0 +1,64 @@
+/* A client's HTTP/1.1 connection: reads requests, one at a time, and writes their responses.
+ * Private to the data plane. */
+#ifndef PROXY_CLIENT_H
+#define PROXY_CLIENT_H
+
+#include "services/proxy/exchange.h"
+#include "services/proxy/io.h"
+
+enum client_state {
+    CLIENT_IDLE,     /* between requests */
+    CLIENT_HEAD,     /* a part of a head has come */
+    CLIENT_EXCHANGE, /* a request is under way */
+    CLIENT_LINGER,   /* answered for the last time; what still comes is thrown away */
+    CLIENT_CLOSED,
+};
+
+struct client {
+    struct grave grave;
+    h2o_socket_t *sock;
+    int fd;
+    enum client_state state;
+    struct worker *worker;
+    struct client *next, **link; /* all of the worker */
+    struct timer timer;
+    struct exchange *exchange;
+    struct io_queue out;
+    struct io_queue in; /* read, and not taken yet */
+    char *fresh;        /* just read, in the worker's buffer; NULL: all is in `in` */
+    size_t fresh_len;
+    struct http1_body body;
+    size_t lingered;
+    bool keep;     /* another request may follow */
+    bool chunked;  /* the response is */
+    bool unsized;  /* its end is the connection's */
+    bool busy;     /* run() is on the stack */
+    bool paused;   /* not read: `in` is full */
+    bool notified; /* waits for writability */
+    bool broken, cut, eof;
+    bool first; /* no request came yet */
+    struct address address;
+    char address_text[48];
+    size_t address_len;
+};
+
+/* Takes over the descriptor. */
+void client_new(struct worker *worker, int fd, const struct sockaddr *peer);
+/* Drain: idle ones close, the others after their answer. */
+void client_drain_all(struct worker *worker);
+void client_close_all(struct worker *worker);
+
+/* The response side (client_response.c). */
+extern const struct downstream_ops client_ops;
+void client_write(struct client *client, struct iovec *iov, int count);
+/* After the queue was flushed as far as it goes. */
+void client_finish_write(struct client *client);
+void client_want_write(struct client *client);
+void client_resume(struct client *client);
+void client_close(struct client *client);
+/* After an exchange: the next request, or the end. */
+void client_exchange_done(struct client *client);
+int client_pull(struct exchange *exchange, struct piece *piece);
+void client_arm(struct client *client);
+
+#endif

@@ -1,0 +1,78 @@
+/* What passes between client and origin: counted, bounded, and shown to the rooms that asked for
+ * it. */
+#include "services/proxy/exchange.h"
+
+#include <string.h>
+
+/* -1: a room ended the exchange. */
+static int show(struct exchange *exchange, enum room_direction direction, const char *data,
+                size_t len)
+{
+    for (size_t i = 0; i < exchange->depth; i++)
+        if (room_list[i]->on_data &&
+            room_list[i]->on_data(&exchange->request, direction, data, len))
+            return -1;
+    return 0;
+}
+
+int exchange_pull(struct exchange *exchange, struct piece *piece)
+{
+    struct request *request = &exchange->request;
+    if (exchange->body_ended)
+        return 0;
+    int result = exchange->ops->pull(exchange, piece);
+    if (result < 0)
+        request_refuse(request, PROBLEM_BAD_REQUEST, "the body's framing is malformed");
+    if (result <= 0)
+        return result;
+    exchange->body_ended = piece->end;
+    request->meter.bytes_in += piece->len;
+    if (exchange->body_limit && request->meter.bytes_in > exchange->body_limit) {
+        request_refuse(request, PROBLEM_BODY_TOO_LARGE, NULL);
+        return -1;
+    }
+    if (piece->len && show(exchange, ROOM_INBOUND, piece->data, piece->len))
+        return -1;
+    return 1;
+}
+
+void exchange_interim(struct exchange *exchange, const struct response *response)
+{
+    exchange->ops->interim(exchange, response);
+}
+
+static int count_out(struct exchange *exchange, const struct piece *piece)
+{
+    exchange->request.meter.bytes_out += piece->len;
+    return piece->len ? show(exchange, ROOM_OUTBOUND, piece->data, piece->len) : 0;
+}
+
+int exchange_respond(struct exchange *exchange, const struct response *response,
+                     const struct piece *piece)
+{
+    if (count_out(exchange, piece))
+        return -1;
+    exchange->responded = true;
+    exchange->status = response->status;
+    exchange->ops->respond(exchange, response, piece);
+    return 0;
+}
+
+int exchange_body(struct exchange *exchange, const struct piece *piece)
+{
+    if (count_out(exchange, piece))
+        return -1;
+    exchange->ops->body(exchange, piece);
+    return 0;
+}
+
+void exchange_answer(struct exchange *exchange, unsigned status, h2o_iovec_t lines,
+                     h2o_iovec_t body)
+{
+    struct response response = {
+        .status = status, .lines = lines, .body = BODY_LENGTH, .length = body.len};
+    struct piece piece = {.data = body.base, .len = exchange->is_head ? 0 : body.len, .end = true};
+    exchange->responded = true;
+    exchange->status = status;
+    exchange->ops->respond(exchange, &response, &piece);
+}

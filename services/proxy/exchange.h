@@ -1,0 +1,132 @@
+/* The HTTP side of a request: what was read from the client, what an origin said, and how far both
+ * are. Downstream (an HTTP/1.1 connection, later an HTTP/2 stream) stands behind a table of
+ * operations; upstream and the rooms know no more of it. Private to the data plane. */
+#ifndef PROXY_EXCHANGE_H
+#define PROXY_EXCHANGE_H
+
+#include "services/proxy/cidr.h"
+#include "services/proxy/request.h"
+#include "services/proxy/worker_private.h"
+
+/* A piece of a body on its way; valid during the call. */
+struct piece {
+    char *data;
+    size_t len;
+    bool end;
+    h2o_iovec_t trailers; /* lines with CRLF; with the end only */
+};
+
+struct response {
+    unsigned status;
+    const struct http1_head *head; /* the origin's; NULL: made here */
+    h2o_iovec_t lines;             /* header lines made here, with CRLF */
+    enum http1_body_kind body;     /* BODY_LENGTH: `length`; CHUNKED or CLOSE: not known before */
+    uint64_t length;
+};
+
+struct downstream_ops {
+    void (*interim)(struct exchange *exchange, const struct response *response);
+    /* The head, with the first piece of the body. */
+    void (*respond)(struct exchange *exchange, const struct response *response,
+                    const struct piece *piece);
+    void (*body)(struct exchange *exchange, const struct piece *piece);
+    /* The client takes more slowly than the origin sends: upstream_drained() follows. */
+    bool (*full)(struct exchange *exchange);
+    /* 1: a piece of the request's body; 0: none now, upstream_body_ready() follows; -1: malformed.
+     */
+    int (*pull)(struct exchange *exchange, struct piece *piece);
+    /* The response cannot be completed. */
+    void (*cut)(struct exchange *exchange);
+    /* The exchange is over: the last call. */
+    void (*done)(struct exchange *exchange);
+};
+
+struct added_header {
+    struct added_header *next;
+    const char *name;
+    h2o_iovec_t value;
+};
+
+struct exchange {
+    struct request request; /* first */
+    struct grave grave;
+    struct exchange *next_spare;
+    const struct downstream_ops *ops;
+    void *downstream;
+    size_t depth; /* rooms entered */
+    bool walking, gone, finished;
+
+    struct http1_head head;
+    h2o_iovec_t method, path, query, host; /* path and host in normal form; query with its mark */
+    unsigned method_id;                    /* stats_method */
+    bool is_head, idempotent;
+    enum http1_body_kind body;
+    uint64_t body_length, body_limit; /* limit 0: none */
+    bool body_ended;
+    struct http1_error malformed;        /* of the codec: refused by admit */
+    struct address peer_address, client; /* who connected, and on whose behalf */
+    h2o_iovec_t peer_text;
+    bool trusted;
+    char id[33];
+    const char *id_text;
+    struct added_header *upstream_headers, *response_headers;
+
+    bool responded; /* its head is on the way */
+    unsigned status;
+    struct backend *backend; /* chosen by balance */
+    struct upstream *upstream;
+    unsigned attempts, interims;
+    bool admitted; /* counted in proxy->in_flight */
+    bool placed;   /* counted in backend->in_flight */
+    bool sent_any; /* a byte went to some origin */
+    bool fresh;    /* no reused connection in the next attempt */
+    int64_t start_ns, upstream_ns;
+};
+
+/* `method`, head and so on are filled by downstream before exchange_start. */
+struct exchange *exchange_new(struct worker *worker, const struct downstream_ops *ops,
+                              void *downstream);
+void exchange_start(struct exchange *exchange);
+/* The client is away. */
+void exchange_gone(struct exchange *exchange);
+
+/* For upstream: through these both directions are counted, bounded and shown to the rooms. */
+int exchange_pull(struct exchange *exchange, struct piece *piece);
+void exchange_interim(struct exchange *exchange, const struct response *response);
+int exchange_respond(struct exchange *exchange, const struct response *response,
+                     const struct piece *piece);
+int exchange_body(struct exchange *exchange, const struct piece *piece);
+/* Not from within enter: leaves balance and upstream, and enters them again. */
+void exchange_again(struct exchange *exchange);
+
+/* A room's own answer; return ROOM_DONE after it. `lines` as in struct response. */
+void exchange_answer(struct exchange *exchange, unsigned status, h2o_iovec_t lines,
+                     h2o_iovec_t body);
+
+/* upstream.c, called by downstream. */
+void upstream_body_ready(struct exchange *exchange);
+void upstream_drained(struct exchange *exchange);
+
+/* refusal.c: the one place where refusals are written. */
+void refusal_write(struct exchange *exchange);
+/* access_log.c */
+void access_log(struct exchange *exchange);
+
+/* Appends to a head that is built in the worker's scratch. */
+struct head_writer {
+    char *start, *at, *end;
+    bool overflow;
+};
+
+struct head_writer head_begin(struct worker *worker);
+void head_add(struct head_writer *writer, const char *data, size_t len);
+void head_puts(struct head_writer *writer, const char *text);
+void head_number(struct head_writer *writer, uint64_t number);
+void head_line(struct head_writer *writer, const char *name, h2o_iovec_t value);
+/* The fields that are not dropped, in runs. */
+void head_fields(struct head_writer *writer, const struct http1_head *head);
+void head_added(struct head_writer *writer, const struct added_header *list);
+/* forward.c: the request's head as the origin sees it. */
+void forward_head(struct exchange *exchange, struct head_writer *writer);
+
+#endif

@@ -1,0 +1,96 @@
+/* System calls of the data plane, with their retries. */
+#include "services/proxy/io.h"
+
+#include "libcommon/mem.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+ssize_t io_read(int fd, char *buf, size_t len)
+{
+    for (;;) {
+        ssize_t n = read(fd, buf, len);
+        if (n >= 0)
+            return n;
+        if (errno == EAGAIN)
+            return IO_AGAIN;
+        if (errno != EINTR)
+            return -1;
+    }
+}
+
+void io_queue_free(struct io_queue *queue)
+{
+    free(queue->data);
+    memset(queue, 0, sizeof(*queue));
+}
+
+void io_queue_add(struct io_queue *queue, const char *data, size_t len)
+{
+    if (len == 0)
+        return;
+    if (queue->at + queue->len + len > queue->cap) {
+        if (queue->at)
+            memmove(queue->data, queue->data + queue->at, queue->len);
+        queue->at = 0;
+        if (queue->len + len > queue->cap) {
+            queue->cap = queue->len + len;
+            queue->data = mem_resize(queue->data, queue->cap, 1);
+        }
+    }
+    memcpy(queue->data + queue->at + queue->len, data, len);
+    queue->len += len;
+}
+
+void io_queue_take(struct io_queue *queue, size_t len)
+{
+    queue->at += len;
+    queue->len -= len;
+}
+
+static ssize_t write_some(int fd, const struct iovec *iov, int count)
+{
+    for (;;) {
+        ssize_t n = count == 1 ? write(fd, iov->iov_base, iov->iov_len) : writev(fd, iov, count);
+        if (n >= 0)
+            return n;
+        if (errno == EAGAIN)
+            return 0;
+        if (errno != EINTR)
+            return -1;
+    }
+}
+
+int io_write(int fd, struct io_queue *queue, struct iovec *iov, int count, size_t *written)
+{
+    size_t taken = 0;
+    if (queue->len == 0) {
+        ssize_t n = write_some(fd, iov, count);
+        if (n < 0)
+            return -1;
+        taken = (size_t)n;
+    }
+    if (written)
+        *written = taken;
+    for (int i = 0; i < count; i++) {
+        size_t skip = taken < iov[i].iov_len ? taken : iov[i].iov_len;
+        taken -= skip;
+        io_queue_add(queue, (const char *)iov[i].iov_base + skip, iov[i].iov_len - skip);
+    }
+    return 0;
+}
+
+int io_flush(int fd, struct io_queue *queue)
+{
+    if (queue->len == 0)
+        return 0;
+    struct iovec iov = {queue->data + queue->at, queue->len};
+    ssize_t n = write_some(fd, &iov, 1);
+    if (n < 0)
+        return -1;
+    io_queue_take(queue, (size_t)n);
+    if (queue->len == 0)
+        io_queue_free(queue);
+    return 0;
+}

@@ -1,0 +1,136 @@
+/* Accepts until there is nothing more to accept, or nothing to accept it with. */
+#include "services/proxy/listener.h"
+
+#include "libcommon/log.h"
+#include "libcommon/mem.h"
+#include "services/proxy/client.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ACCEPT_BURST 64
+#define PAUSE_MS     100
+#define BACKLOG      4096
+
+static int resolve(const char *address, struct addrinfo **out, struct err *err)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    const char *colon = strrchr(address, ':');
+    if (!colon || colon == address)
+        return err_set(err, "listener %s: not host:port", address);
+    AUTO_FREE char *host = mem_strndup(address, (size_t)(colon - address));
+    size_t len = strlen(host);
+    char *name = host;
+    if (len > 2 && host[0] == '[' && host[len - 1] == ']') {
+        host[len - 1] = '\0';
+        name++;
+    }
+    int status = getaddrinfo(strcmp(name, "*") == 0 ? NULL : name, colon + 1, &hints, out);
+    return status == 0 ? 0 : err_set(err, "listener %s: %s", address, gai_strerror(status));
+}
+
+static int bind_to(int fd, const struct addrinfo *info)
+{
+    int on = 1;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    if (info->ai_family == AF_INET6)
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)))
+        return -1;
+    return bind(fd, info->ai_addr, info->ai_addrlen) || listen(fd, BACKLOG) ? -1 : 0;
+}
+
+static void retry(struct timer *timer);
+
+int listener_open(struct listener *listener, struct worker *worker, const char *address,
+                  struct err *err)
+{
+    struct addrinfo *info;
+    *listener =
+        (struct listener){.worker = worker, .address = address, .fd = -1, .timer.fire = retry};
+    if (resolve(address, &info, err))
+        return -1;
+    listener->fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int result = listener->fd < 0 ? -1 : bind_to(listener->fd, info);
+    freeaddrinfo(info);
+    if (result == 0)
+        return 0;
+    err_set(err, "listener %s: %s", address, strerror(errno));
+    listener_close(listener);
+    return -1;
+}
+
+static void accept_some(h2o_socket_t *sock, const char *err);
+
+static void retry(struct timer *timer)
+{
+    struct listener *listener = H2O_STRUCT_FROM_MEMBER(struct listener, timer, timer);
+    if (listener->sock)
+        h2o_socket_read_start(listener->sock, accept_some);
+}
+
+/* Out of descriptors: the queue of the kernel waits, the loop does not spin. */
+static void rest(struct listener *listener)
+{
+    h2o_socket_read_stop(listener->sock);
+    timer_set(&listener->worker->priv->timers, &listener->timer,
+              worker_now_ms(listener->worker) + PAUSE_MS);
+}
+
+static void take(struct listener *listener, int fd, const struct sockaddr *peer)
+{
+    struct worker_private *priv = listener->worker->priv;
+    struct proxy *proxy = priv->proxy;
+    if (atomic_fetch_add_explicit(&proxy->connections, 1, memory_order_relaxed) >=
+        proxy->connection_limit) {
+        atomic_fetch_sub_explicit(&proxy->connections, 1, memory_order_relaxed);
+        metric_add(priv->stats.refused, 1);
+        close(fd);
+        return;
+    }
+    client_new(listener->worker, fd, peer);
+}
+
+static void accept_some(h2o_socket_t *sock, const char *err)
+{
+    struct listener *listener = sock->data;
+    (void)err;
+    worker_tick(listener->worker);
+    for (unsigned i = 0; i < ACCEPT_BURST; i++) {
+        struct sockaddr_storage peer;
+        socklen_t len = sizeof(peer);
+        void *sa = &peer;
+        int fd = accept4(listener->fd, sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            take(listener, fd, sa);
+            continue;
+        }
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+            rest(listener);
+        if (errno != EINTR && errno != ECONNABORTED)
+            return;
+    }
+}
+
+void listener_start(struct listener *listener)
+{
+    listener->sock =
+        h2o_evloop_socket_create(listener->worker->loop, listener->fd, H2O_SOCKET_FLAG_DONT_READ);
+    listener->sock->data = listener;
+    h2o_socket_read_start(listener->sock, accept_some);
+}
+
+void listener_close(struct listener *listener)
+{
+    timer_unlink(&listener->worker->priv->timers, &listener->timer);
+    if (listener->sock)
+        h2o_socket_close(listener->sock);
+    else if (listener->fd >= 0)
+        close(listener->fd);
+    listener->sock = NULL;
+    listener->fd = -1;
+}

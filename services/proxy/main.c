@@ -1,0 +1,127 @@
+/* The proxy as a service: builds what the workers share, starts them, drains and stops them. */
+#include "libcommon/log.h"
+#include "libcommon/mem.h"
+#include "libcommon/service.h"
+#include "services/proxy/billing.h"
+#include "services/proxy/resolver.h"
+#include "services/proxy/worker_private.h"
+
+#include <signal.h>
+#include <sys/resource.h>
+
+#define SPARE_FILES 128 /* descriptors that are not connections */
+
+/* Each connection may need one towards its origin. */
+static void set_connection_limit(struct proxy *proxy)
+{
+    struct rlimit limit;
+    int64_t wanted = proxy->config->limits.connections;
+    proxy->connection_limit = wanted;
+    if (getrlimit(RLIMIT_NOFILE, &limit))
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_max == RLIM_INFINITY || (int64_t)limit.rlim_max >= wanted * 2 + SPARE_FILES)
+        return;
+    proxy->connection_limit = ((int64_t)limit.rlim_max - SPARE_FILES) / 2;
+    if (proxy->connection_limit < 1)
+        proxy->connection_limit = 1;
+    log_warn("limits.connections is lowered: too few file descriptors are allowed",
+             LOG_INT(COUNT, proxy->connection_limit));
+}
+
+static int start_workers(struct proxy *proxy, struct err *err)
+{
+    unsigned count;
+    if (config_worker_count(proxy->config, &count, err))
+        return -1;
+    proxy->workers = mem_array(count, sizeof(struct worker *));
+    for (; proxy->worker_count < count; proxy->worker_count++)
+        proxy->workers[proxy->worker_count] = worker_new(proxy, (unsigned)proxy->worker_count);
+    for (size_t i = 0; i < count; i++)
+        if (worker_listen(proxy->workers[i], err))
+            return -1;
+    if (proxy->config->billing && billing_start(proxy->config->billing, proxy->service,
+                                                proxy->workers, count, &proxy->billing, err))
+        return -1;
+    for (size_t i = 0; i < count; i++)
+        if (worker_start(proxy->workers[i], err))
+            return -1;
+    return 0;
+}
+
+static void log_listeners(const struct proxy *proxy)
+{
+    const struct listener_config *listeners = proxy->config->listeners.items;
+    for (size_t i = 0; i < proxy->config->listeners.count; i++)
+        log_info("listening", LOG_STR(ADDRESS, listeners[i].address),
+                 LOG_UINT(COUNT, proxy->worker_count));
+}
+
+static int start(struct service *service, struct err *err)
+{
+    struct proxy *proxy = mem_zalloc(sizeof(*proxy));
+    service_set_state(service, proxy);
+    signal(SIGPIPE, SIG_IGN);
+    proxy->service = service;
+    proxy->config = service_configuration(service);
+    set_connection_limit(proxy);
+    if (cidr_list_new(&proxy->config->trusted_proxies, &proxy->trusted, err) ||
+        pool_set_new(proxy->config, &proxy->pools, err) ||
+        route_table_new(proxy->config, proxy->pools, &proxy->routes, err) ||
+        resolver_start(proxy->pools, &proxy->resolver, err) || start_workers(proxy, err))
+        return -1;
+    log_listeners(proxy);
+    return 0;
+}
+
+static void drain(struct service *service)
+{
+    struct proxy *proxy = service_state(service);
+    atomic_store(&proxy->draining, true);
+    for (size_t i = 0; i < proxy->worker_count; i++)
+        worker_drain(proxy->workers[i]);
+}
+
+static bool drained(struct service *service)
+{
+    struct proxy *proxy = service_state(service);
+    return atomic_load(&proxy->connections) == 0;
+}
+
+static void stop(struct service *service)
+{
+    struct proxy *proxy = service_state(service);
+    if (!proxy)
+        return;
+    for (size_t i = 0; i < proxy->worker_count; i++)
+        worker_stop(proxy->workers[i]);
+    if (proxy->billing)
+        billing_stop(&proxy->billing, proxy->config->timeouts.shutdown);
+    for (size_t i = 0; i < proxy->worker_count; i++)
+        worker_free(&proxy->workers[i]);
+    free(proxy->workers);
+    resolver_stop(&proxy->resolver);
+    route_table_free(&proxy->routes);
+    pool_set_free(&proxy->pools);
+    cidr_list_free(&proxy->trusted);
+    free(proxy);
+    service_set_state(service, NULL);
+}
+
+static const struct service_desc desc = {.name = "proxy",
+                                         .summary = "reverse proxy that sells the API behind it",
+                                         .default_config = "/etc/octroi/proxy.yaml",
+                                         .config_env = "REVERSE_PROXY_CONFIG_PATH",
+                                         .config = &proxy_config_schema,
+                                         .metrics = proxy_metrics,
+                                         .metric_count = STATS_COUNT,
+                                         .start = start,
+                                         .drain = drain,
+                                         .drained = drained,
+                                         .stop = stop};
+
+int main(int argc, char **argv)
+{
+    return service_main(&desc, argc, argv);
+}

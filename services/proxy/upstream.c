@@ -1,0 +1,456 @@
+/* The room in which an exchange meets its origin: sends the request, reads the answer, both as they
+ * come. Every event ends in one outcome, and one place acts on it. */
+#include "services/proxy/upstream.h"
+
+#include "services/proxy/frame.h"
+
+#include <string.h>
+
+#define INTERIMS_MAX 16
+#define SKIP_MS      1000 /* a backend that does not accept is left alone for this long */
+#define ATTEMPTS_MAX 4
+
+enum outcome {
+    GOING,  /* more events follow */
+    DONE,   /* the answer is complete */
+    FAILED, /* request_refuse was called */
+    AGAIN,  /* nothing is lost: on another connection */
+};
+
+static void detach(struct exchange *exchange)
+{
+    struct upstream *upstream = exchange->upstream;
+    exchange->upstream = NULL;
+    if (upstream)
+        upstream_close(upstream);
+}
+
+static void settle(struct exchange *exchange, enum outcome outcome)
+{
+    struct worker_private *priv = exchange->request.worker->priv;
+    switch (outcome) {
+    case GOING:
+        break;
+    case DONE:
+        request_resume(&exchange->request, ROOM_DONE);
+        break;
+    case FAILED:
+        detach(exchange);
+        request_resume(&exchange->request, ROOM_REJECT);
+        break;
+    case AGAIN:
+        metric_add(priv->stats.pools[exchange->backend->pool->index].retries, 1);
+        detach(exchange);
+        exchange_again(exchange);
+        break;
+    }
+}
+
+static enum outcome refuse(struct exchange *exchange, enum problem problem, const char *detail)
+{
+    request_refuse(&exchange->request, problem, detail ? "%s" : NULL, detail);
+    return FAILED;
+}
+
+/* The deadline of what is waited for now. */
+static void arm(struct upstream *upstream)
+{
+    const struct pool_timeouts_config *timeouts = &upstream->backend->pool->timeouts;
+    int64_t now_ms = worker_now_ms(upstream->worker);
+    struct timer_wheel *wheel = &upstream->worker->priv->timers;
+    if (upstream->head_done && !upstream->paused)
+        timer_set(wheel, &upstream->timer, now_ms + timeouts->body_idle);
+    else if (!upstream->head_done && (upstream->request_sent || upstream->out.len))
+        timer_set(wheel, &upstream->timer, now_ms + timeouts->response_head);
+    else
+        timer_clear(&upstream->timer);
+}
+
+static void on_writable(h2o_socket_t *sock, const char *err);
+
+static void want_write(struct upstream *upstream)
+{
+    if (upstream->out.len == 0 || upstream->notified)
+        return;
+    upstream->notified = true;
+    h2o_socket_notify_write(upstream->sock, on_writable);
+}
+
+/* The origin takes no more. Its answer may be on the way all the same: reading decides. */
+static void on_write_error(struct upstream *upstream)
+{
+    upstream->write_broken = true;
+    io_queue_free(&upstream->out);
+    if (!upstream->exchange->sent_any)
+        meter_unmark(&upstream->exchange->request);
+}
+
+static void write_frame(struct upstream *upstream, struct frame *frame)
+{
+    size_t written = 0;
+    if (frame->count == 0)
+        return;
+    if (io_write(upstream->fd, &upstream->out, frame->iov, frame->count, &written)) {
+        on_write_error(upstream);
+        return;
+    }
+    if (written)
+        upstream->exchange->sent_any = true;
+}
+
+/* As much of the body as is there and the origin takes. */
+static enum outcome pump(struct upstream *upstream)
+{
+    struct exchange *exchange = upstream->exchange;
+    while (!upstream->request_sent && !upstream->write_broken && upstream->out.len == 0) {
+        struct piece piece = {.len = 0};
+        int result = exchange_pull(exchange, &piece);
+        if (result < 0)
+            return FAILED;
+        if (result == 0)
+            break;
+        struct frame frame = {.count = 0};
+        frame_piece(&frame, &piece, exchange->body == BODY_CHUNKED);
+        upstream->request_sent = piece.end;
+        write_frame(upstream, &frame);
+    }
+    want_write(upstream);
+    arm(upstream);
+    return GOING;
+}
+
+static enum outcome send_request(struct upstream *upstream)
+{
+    struct exchange *exchange = upstream->exchange;
+    struct head_writer writer = head_begin(upstream->worker);
+    struct frame frame = {.count = 0};
+    forward_head(exchange, &writer);
+    if (writer.overflow)
+        return refuse(exchange, PROBLEM_HEADERS_TOO_LARGE, NULL);
+    frame_add(&frame, writer.start, (size_t)(writer.at - writer.start));
+    upstream->request_sent = exchange->body == BODY_NONE;
+    if (!upstream->request_sent) {
+        struct piece piece = {.len = 0};
+        int result = exchange_pull(exchange, &piece);
+        if (result < 0)
+            return FAILED;
+        if (result > 0)
+            frame_piece(&frame, &piece, exchange->body == BODY_CHUNKED);
+        upstream->request_sent = result > 0 && piece.end;
+    }
+    exchange->upstream_ns = upstream->worker->now_ns;
+    meter_mark(&exchange->request);
+    write_frame(upstream, &frame);
+    if (!upstream->request_sent)
+        return pump(upstream);
+    want_write(upstream);
+    arm(upstream);
+    return GOING;
+}
+
+static void on_writable(h2o_socket_t *sock, const char *err)
+{
+    struct upstream *upstream = sock->data;
+    (void)err;
+    worker_tick(upstream->worker);
+    upstream->notified = false;
+    size_t before = upstream->out.len;
+    if (io_flush(upstream->fd, &upstream->out))
+        on_write_error(upstream);
+    else if (upstream->out.len < before)
+        upstream->exchange->sent_any = true;
+    settle(upstream->exchange, pump(upstream));
+}
+
+static enum outcome complete(struct upstream *upstream, size_t leftover)
+{
+    bool clean = upstream->keep_alive && upstream->request_sent && !upstream->write_broken &&
+                 upstream->out.len == 0 && leftover == 0 && upstream->body.kind != BODY_CLOSE;
+    upstream->exchange->upstream = NULL;
+    upstream->exchange = NULL;
+    http1_body_free(&upstream->body);
+    if (clean)
+        upstream_park(upstream);
+    else
+        upstream_close(upstream);
+    return DONE;
+}
+
+static int read_piece(struct upstream *upstream, char *buf, size_t len, struct piece *piece,
+                      size_t *leftover)
+{
+    struct http1_body *body = &upstream->body;
+    size_t consumed;
+    if (http1_body_read(body, buf, len, &consumed, &piece->data, &piece->len))
+        return -1;
+    *leftover = len - consumed;
+    piece->end = body->ended;
+    if (body->ended && body->chunks.trailers_len) {
+        if (http1_check_trailers(body->chunks.trailers, &body->chunks.trailers_len))
+            return -1;
+        piece->trailers = h2o_iovec_init(body->chunks.trailers, body->chunks.trailers_len);
+    }
+    return 0;
+}
+
+static enum outcome after_piece(struct upstream *upstream, const struct piece *piece,
+                                size_t leftover)
+{
+    struct exchange *exchange = upstream->exchange;
+    if (piece->end)
+        return complete(upstream, leftover);
+    if (!upstream->paused && exchange->ops->full(exchange)) {
+        upstream->paused = true;
+        h2o_socket_read_stop(upstream->sock);
+    }
+    arm(upstream);
+    return GOING;
+}
+
+static enum outcome on_body(struct upstream *upstream, char *buf, size_t len)
+{
+    struct exchange *exchange = upstream->exchange;
+    struct piece piece = {.len = 0};
+    size_t leftover;
+    if (read_piece(upstream, buf, len, &piece, &leftover))
+        return refuse(exchange, PROBLEM_BAD_GATEWAY, "the framing of the body is malformed");
+    if ((piece.len || piece.end) && exchange_body(exchange, &piece))
+        return FAILED;
+    return after_piece(upstream, &piece, leftover);
+}
+
+/* Keep-Alive: timeout=N, less a margin for the way. */
+static void note_keep_alive(struct upstream *upstream, const struct http1_head *head)
+{
+    const struct http1_field *field = http1_find(head, NAME_KEEP_ALIVE);
+    int64_t limit = upstream->backend->pool->timeouts.keepalive_idle;
+    upstream->keep_alive = head->keep_alive;
+    if (field) {
+        h2o_iovec_t value = http1_value(head, field);
+        const char *at = memmem(value.base, value.len, "timeout=", 8);
+        int64_t seconds = 0;
+        for (at = at ? at + 8 : NULL; at && at < value.base + value.len; at++) {
+            if (*at < '0' || *at > '9' || seconds > 86400)
+                break;
+            seconds = seconds * 10 + (*at - '0');
+        }
+        if (at && seconds * 1000 - 500 < limit)
+            limit = seconds * 1000 - 500;
+    }
+    upstream->idle_limit_ms = limit;
+}
+
+static enum outcome on_final(struct upstream *upstream, struct http1_head *head, char *rest,
+                             size_t len)
+{
+    struct exchange *exchange = upstream->exchange;
+    struct response response = {
+        .status = head->status, .head = head, .body = head->body, .length = head->content_length};
+    struct piece piece = {.len = 0};
+    size_t leftover;
+    int64_t took_ns = upstream->worker->now_ns - exchange->upstream_ns;
+    metric_observe(upstream->worker->priv->stats.pools[upstream->backend->pool->index].seconds,
+                   (double)took_ns / 1e9);
+    note_keep_alive(upstream, head);
+    http1_drop_hop_by_hop(head);
+    upstream->head_done = true;
+    http1_body_init(&upstream->body, head->body, head->content_length);
+    if (read_piece(upstream, rest, len, &piece, &leftover))
+        return refuse(exchange, PROBLEM_BAD_GATEWAY, "the framing of the body is malformed");
+    if (exchange_respond(exchange, &response, &piece))
+        return FAILED;
+    io_queue_free(&upstream->in);
+    return after_piece(upstream, &piece, leftover);
+}
+
+/* NULL, or why not. */
+static const char *on_interim(struct upstream *upstream, struct http1_head *head)
+{
+    struct exchange *exchange = upstream->exchange;
+    if (head->status == 101)
+        return "the protocol was switched without having been asked";
+    if (++exchange->interims > INTERIMS_MAX)
+        return "there are too many interim responses";
+    if (head->status == 100 && !exchange->head.expect_continue)
+        return NULL;
+    http1_drop_hop_by_hop(head);
+    exchange_interim(exchange, &(struct response){.status = head->status, .head = head});
+    return NULL;
+}
+
+static enum outcome on_head(struct upstream *upstream, char *buf, size_t len)
+{
+    struct exchange *exchange = upstream->exchange;
+    struct worker_private *priv = upstream->worker->priv;
+    bool queued = upstream->in.len > 0;
+    if (queued) {
+        io_queue_add(&upstream->in, buf, len);
+        buf = upstream->in.data + upstream->in.at;
+        len = upstream->in.len;
+    }
+    for (;;) {
+        struct http1_head head = {.fields = priv->fields};
+        struct http1_error error = {.detail = NULL};
+        enum http1_result result =
+            http1_parse_response(buf, len, &priv->limits, exchange->is_head, &head, &error);
+        if (result == HTTP1_ERROR)
+            return refuse(exchange, PROBLEM_BAD_GATEWAY, error.detail);
+        if (result == HTTP1_MORE)
+            break;
+        if (head.status >= 200)
+            return on_final(upstream, &head, buf + head.len, len - head.len);
+        const char *why = on_interim(upstream, &head);
+        if (why)
+            return refuse(exchange, PROBLEM_BAD_GATEWAY, why);
+        buf += head.len;
+        len -= head.len;
+        if (queued)
+            io_queue_take(&upstream->in, head.len);
+    }
+    if (!queued)
+        io_queue_add(&upstream->in, buf, len);
+    arm(upstream);
+    return GOING;
+}
+
+static bool may_repeat(const struct exchange *exchange)
+{
+    return exchange->idempotent && exchange->body == BODY_NONE && exchange->attempts < ATTEMPTS_MAX;
+}
+
+static enum outcome on_end(struct upstream *upstream, bool orderly)
+{
+    struct exchange *exchange = upstream->exchange;
+    if (!upstream->head_done) {
+        if (upstream->reused && !upstream->answered && may_repeat(exchange)) {
+            exchange->fresh = true;
+            return AGAIN;
+        }
+        return refuse(exchange, PROBLEM_BAD_GATEWAY, "the origin closed before its answer");
+    }
+    if (!orderly || upstream->body.kind != BODY_CLOSE)
+        return refuse(exchange, PROBLEM_BAD_GATEWAY, "the origin closed in the middle of the body");
+    struct piece piece = {.end = true};
+    if (exchange_body(exchange, &piece))
+        return FAILED;
+    return complete(upstream, 0);
+}
+
+void upstream_on_read(h2o_socket_t *sock, const char *err)
+{
+    struct upstream *upstream = sock->data;
+    struct exchange *exchange = upstream->exchange;
+    char *buf = upstream->worker->priv->buffer;
+    (void)err;
+    worker_tick(upstream->worker);
+    ssize_t n = io_read(upstream->fd, buf, WORKER_BUFFER);
+    if (n == IO_AGAIN)
+        return;
+    if (upstream->idle) {
+        upstream_close(upstream);
+        return;
+    }
+    if (n <= 0) {
+        settle(exchange, on_end(upstream, n == 0));
+        return;
+    }
+    upstream->answered = true;
+    settle(exchange, upstream->head_done ? on_body(upstream, buf, (size_t)n)
+                                         : on_head(upstream, buf, (size_t)n));
+}
+
+static enum outcome unreachable(struct upstream *upstream, enum problem problem)
+{
+    struct exchange *exchange = upstream->exchange;
+    struct worker *worker = upstream->worker;
+    atomic_store_explicit(&upstream->backend->skip_until_ms, worker_now_ms(worker) + SKIP_MS,
+                          memory_order_relaxed);
+    metric_add(worker->priv->stats.pools[upstream->backend->pool->index].failed, 1);
+    /* Nothing was written, so any request may go elsewhere. */
+    if (exchange->attempts < upstream->backend->pool->count && exchange->attempts < ATTEMPTS_MAX)
+        return AGAIN;
+    return refuse(exchange, problem, NULL);
+}
+
+static void begin(struct upstream *upstream)
+{
+    upstream->request_sent = false;
+    upstream->write_broken = false;
+    upstream->answered = false;
+    upstream->head_done = false;
+    upstream->paused = false;
+    http1_body_init(&upstream->body, BODY_NONE, 0);
+}
+
+void upstream_on_connect(h2o_socket_t *sock, const char *err)
+{
+    struct upstream *upstream = sock->data;
+    struct exchange *exchange = upstream->exchange;
+    worker_tick(upstream->worker);
+    upstream->connecting = false;
+    if (err) {
+        settle(exchange, unreachable(upstream, PROBLEM_UPSTREAM_UNREACHABLE));
+        return;
+    }
+    metric_add(upstream->worker->priv->stats.pools[upstream->backend->pool->index].connected, 1);
+    h2o_socket_read_start(sock, upstream_on_read);
+    begin(upstream);
+    settle(exchange, send_request(upstream));
+}
+
+void upstream_on_timeout(struct timer *timer)
+{
+    struct upstream *upstream = H2O_STRUCT_FROM_MEMBER(struct upstream, timer, timer);
+    struct exchange *exchange = upstream->exchange;
+    if (upstream->idle)
+        upstream_close(upstream);
+    else if (upstream->connecting)
+        settle(exchange, unreachable(upstream, PROBLEM_UPSTREAM_TIMEOUT));
+    else
+        settle(exchange, refuse(exchange, PROBLEM_UPSTREAM_TIMEOUT, NULL));
+}
+
+void upstream_body_ready(struct exchange *exchange)
+{
+    struct upstream *upstream = exchange->upstream;
+    if (upstream && !upstream->connecting && !upstream->request_sent)
+        settle(exchange, pump(upstream));
+}
+
+void upstream_drained(struct exchange *exchange)
+{
+    struct upstream *upstream = exchange->upstream;
+    if (!upstream || !upstream->paused)
+        return;
+    upstream->paused = false;
+    h2o_socket_read_start(upstream->sock, upstream_on_read);
+    arm(upstream);
+}
+
+static enum room_result enter(struct request *request)
+{
+    struct exchange *exchange = request->exchange;
+    struct upstream *upstream = NULL;
+    exchange->attempts++;
+    if (!exchange->fresh)
+        upstream = upstream_take(request->worker, exchange->backend, exchange->idempotent);
+    if (!upstream)
+        upstream = upstream_connect(request->worker, exchange->backend);
+    if (!upstream) {
+        request_refuse(request, PROBLEM_UPSTREAM_UNREACHABLE, NULL);
+        return ROOM_REJECT;
+    }
+    upstream->exchange = exchange;
+    exchange->upstream = upstream;
+    if (upstream->connecting)
+        return ROOM_WAIT;
+    begin(upstream);
+    return send_request(upstream) == FAILED ? ROOM_REJECT : ROOM_WAIT;
+}
+
+static void leave(struct request *request)
+{
+    detach(request->exchange);
+}
+
+const struct room room_upstream = {.name = "upstream", .enter = enter, .leave = leave};

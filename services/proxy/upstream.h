@@ -1,0 +1,48 @@
+/* A connection to an origin: one exchange at a time, then back to its worker's idle list. Private
+ * to the data plane. */
+#ifndef PROXY_UPSTREAM_H
+#define PROXY_UPSTREAM_H
+
+#include "services/proxy/exchange.h"
+#include "services/proxy/io.h"
+
+struct upstream {
+    struct grave grave;
+    h2o_socket_t *sock; /* NULL: closed */
+    int fd;
+    struct worker *worker;
+    struct backend *backend;
+    struct exchange *exchange; /* NULL while idle */
+    struct timer timer;
+    struct upstream *next, **link;          /* all of the worker */
+    struct upstream *idle_next, *idle_prev; /* idle ones of the backend */
+    bool idle, reused;
+    bool connecting;
+    bool paused;       /* not read, the client is slow */
+    bool notified;     /* waits for writability */
+    bool write_broken; /* the origin takes no more; it may still answer */
+    bool request_sent; /* to its last byte */
+    bool answered;     /* a byte of an answer has come */
+    bool head_done;
+    bool keep_alive;
+    int64_t idle_since_ms, idle_limit_ms;
+    struct io_queue out;
+    struct io_queue in; /* an incomplete head */
+    struct http1_body body;
+};
+
+/* pool side (upstream_pool.c) */
+struct upstream *upstream_take(struct worker *worker, struct backend *backend, bool idempotent);
+/* NULL: at once refused by the system. */
+struct upstream *upstream_connect(struct worker *worker, struct backend *backend);
+void upstream_park(struct upstream *upstream);
+void upstream_close(struct upstream *upstream);
+void upstream_close_all(struct worker *worker);
+void upstream_close_idle(struct worker *worker);
+
+/* exchange side (upstream.c): events of a connection that has an exchange */
+void upstream_on_read(h2o_socket_t *sock, const char *err);
+void upstream_on_connect(h2o_socket_t *sock, const char *err);
+void upstream_on_timeout(struct timer *timer);
+
+#endif

@@ -1,0 +1,163 @@
+/* Connections to origins when no exchange uses them: opening, keeping, closing. The one used last
+ * is used next, so that what is not needed grows old and is closed. */
+#include "services/proxy/upstream.h"
+
+#include "libcommon/mem.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <unistd.h>
+
+/* A request that must not be sent twice is not trusted to a connection idle for longer. */
+#define FRESH_MS 1000
+
+static struct backend_slot *slot_of(const struct upstream *upstream)
+{
+    return &upstream->worker->priv->backends[upstream->backend->id];
+}
+
+static struct stats_pool *stats_of(const struct upstream *upstream)
+{
+    return &upstream->worker->priv->stats.pools[upstream->backend->pool->index];
+}
+
+static void unlink_idle(struct upstream *upstream)
+{
+    struct backend_slot *slot = slot_of(upstream);
+    if (upstream->idle_prev)
+        upstream->idle_prev->idle_next = upstream->idle_next;
+    else
+        slot->idle = upstream->idle_next;
+    if (upstream->idle_next)
+        upstream->idle_next->idle_prev = upstream->idle_prev;
+    else
+        slot->idle_last = upstream->idle_prev;
+    slot->idle_count--;
+    upstream->idle = false;
+    metric_add(stats_of(upstream)->idle, -1);
+    metric_add(stats_of(upstream)->active, 1);
+}
+
+static void release(struct worker *worker, struct grave *grave)
+{
+    (void)worker;
+    free(H2O_STRUCT_FROM_MEMBER(struct upstream, grave, grave));
+}
+
+void upstream_close(struct upstream *upstream)
+{
+    if (!upstream->sock)
+        return;
+    if (upstream->idle)
+        unlink_idle(upstream);
+    metric_add(stats_of(upstream)->active, -1);
+    h2o_socket_close(upstream->sock);
+    upstream->sock = NULL;
+    timer_unlink(&upstream->worker->priv->timers, &upstream->timer);
+    *upstream->link = upstream->next;
+    if (upstream->next)
+        upstream->next->link = upstream->link;
+    io_queue_free(&upstream->out);
+    io_queue_free(&upstream->in);
+    http1_body_free(&upstream->body);
+    worker_bury(upstream->worker, &upstream->grave, release);
+}
+
+struct upstream *upstream_take(struct worker *worker, struct backend *backend, bool idempotent)
+{
+    struct upstream *upstream = worker->priv->backends[backend->id].idle;
+    if (!upstream)
+        return NULL;
+    if (!idempotent && worker_now_ms(worker) - upstream->idle_since_ms >= FRESH_MS)
+        return NULL;
+    unlink_idle(upstream);
+    upstream->reused = true;
+    timer_clear(&upstream->timer);
+    return upstream;
+}
+
+void upstream_park(struct upstream *upstream)
+{
+    struct backend_slot *slot = slot_of(upstream);
+    const struct pool *pool = upstream->backend->pool;
+    struct worker_private *priv = upstream->worker->priv;
+    int64_t now_ms = worker_now_ms(upstream->worker);
+    if (slot->idle_count >= pool->max_idle || upstream->idle_limit_ms <= 0 || priv->stopping) {
+        upstream_close(upstream);
+        return;
+    }
+    upstream->exchange = NULL;
+    upstream->idle = true;
+    upstream->idle_since_ms = now_ms;
+    upstream->idle_prev = NULL;
+    upstream->idle_next = slot->idle;
+    if (slot->idle)
+        slot->idle->idle_prev = upstream;
+    else
+        slot->idle_last = upstream;
+    slot->idle = upstream;
+    slot->idle_count++;
+    metric_add(stats_of(upstream)->active, -1);
+    metric_add(stats_of(upstream)->idle, 1);
+    timer_set(&priv->timers, &upstream->timer, now_ms + upstream->idle_limit_ms);
+}
+
+static int open_socket(const struct backend *backend)
+{
+    const struct backend_address *address =
+        atomic_load_explicit(&backend->address, memory_order_acquire);
+    int on = 1;
+    int fd = socket(address->addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    const void *sa = &address->addr;
+    if (connect(fd, sa, address->len) == 0 || errno == EINPROGRESS)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+struct upstream *upstream_connect(struct worker *worker, struct backend *backend)
+{
+    struct worker_private *priv = worker->priv;
+    int fd = open_socket(backend);
+    if (fd < 0)
+        return NULL;
+    struct upstream *upstream = mem_zalloc(sizeof(*upstream));
+    upstream->worker = worker;
+    upstream->backend = backend;
+    upstream->fd = fd;
+    upstream->connecting = true;
+    upstream->idle_limit_ms = backend->pool->timeouts.keepalive_idle;
+    upstream->timer.fire = upstream_on_timeout;
+    upstream->sock = h2o_evloop_socket_create(
+        worker->loop, fd, H2O_SOCKET_FLAG_DONT_READ | H2O_SOCKET_FLAG_IS_CONNECTING);
+    upstream->sock->data = upstream;
+    upstream->link = &priv->upstreams;
+    upstream->next = priv->upstreams;
+    if (upstream->next)
+        upstream->next->link = &upstream->next;
+    priv->upstreams = upstream;
+    metric_add(stats_of(upstream)->active, 1);
+    h2o_socket_notify_write(upstream->sock, upstream_on_connect);
+    timer_set(&priv->timers, &upstream->timer,
+              worker_now_ms(worker) + backend->pool->timeouts.connect);
+    return upstream;
+}
+
+void upstream_close_idle(struct worker *worker)
+{
+    struct proxy *proxy = worker->priv->proxy;
+    for (size_t i = 0; i < proxy->pools->backend_count; i++)
+        while (worker->priv->backends[i].idle)
+            upstream_close(worker->priv->backends[i].idle);
+}
+
+void upstream_close_all(struct worker *worker)
+{
+    while (worker->priv->upstreams)
+        upstream_close(worker->priv->upstreams);
+}

@@ -1,0 +1,260 @@
+/* A loop thread: turns the loop, runs its timers, buries what the turn has ended, and takes
+ * messages from other threads. */
+#include "services/proxy/worker.h"
+
+#include "libcommon/log.h"
+#include "libcommon/mem.h"
+#include "services/proxy/client.h"
+#include "services/proxy/listener.h"
+#include "services/proxy/upstream.h"
+#include "services/proxy/worker_private.h"
+
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#define SCRATCH_EXTRA (64 * 1024) /* what is added to a head that was read */
+#define WAIT_MAX_MS   1000
+
+void worker_read_clock(struct worker *worker)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    worker->now_ns = now.tv_sec * 1000000000LL + now.tv_nsec;
+    worker->wall_ms = (int64_t)h2o_now(worker->loop);
+    worker->priv->clock_turn = worker->priv->turn;
+}
+
+h2o_iovec_t worker_date(struct worker *worker)
+{
+    struct worker_private *priv = worker->priv;
+    int64_t now_s = worker->wall_ms / 1000;
+    if (now_s != priv->date_s) {
+        time_t seconds = (time_t)now_s;
+        struct tm tm;
+        gmtime_r(&seconds, &tm);
+        priv->date_len =
+            strftime(priv->date, sizeof(priv->date), "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", &tm);
+        priv->date_s = now_s;
+    }
+    return h2o_iovec_init(priv->date, priv->date_len);
+}
+
+uint64_t worker_random(struct worker *worker)
+{
+    /* xorshift128+: for ids and choices, not for secrets. */
+    uint64_t *state = worker->priv->random;
+    uint64_t a = state[0], b = state[1];
+    state[0] = b;
+    a ^= a << 23;
+    state[1] = a ^ b ^ (a >> 17) ^ (b >> 26);
+    return state[1] + b;
+}
+
+void worker_bury(struct worker *worker, struct grave *grave,
+                 void (*release)(struct worker *worker, struct grave *grave))
+{
+    grave->release = release;
+    grave->next = worker->priv->graves;
+    worker->priv->graves = grave;
+}
+
+static void close_graves(struct worker *worker)
+{
+    struct grave *grave;
+    while ((grave = worker->priv->graves)) {
+        worker->priv->graves = grave->next;
+        grave->release(worker, grave);
+    }
+}
+
+static void on_messages(h2o_multithread_receiver_t *receiver, h2o_linklist_t *messages)
+{
+    struct worker_private *priv = H2O_STRUCT_FROM_MEMBER(struct worker_private, receiver, receiver);
+    struct worker *worker = priv->worker;
+    worker_tick(worker);
+    while (!h2o_linklist_is_empty(messages)) {
+        h2o_multithread_message_t *super =
+            H2O_STRUCT_FROM_MEMBER(h2o_multithread_message_t, link, messages->next);
+        struct worker_message *message =
+            H2O_STRUCT_FROM_MEMBER(struct worker_message, super, super);
+        h2o_linklist_unlink(&super->link);
+        message->run(worker, message);
+    }
+}
+
+void worker_send(struct worker *worker, struct worker_message *message)
+{
+    message->super.link = (h2o_linklist_t){NULL, NULL};
+    h2o_multithread_send_message(&worker->priv->receiver, &message->super);
+}
+
+static void close_listeners(struct worker *worker)
+{
+    for (size_t i = 0; i < worker->priv->listener_count; i++)
+        listener_close(&worker->priv->listeners[i]);
+}
+
+static void turn(struct worker *worker)
+{
+    struct worker_private *priv = worker->priv;
+    priv->turn++;
+    int32_t wait = timer_wait_ms(&priv->timers, worker_now_ms(worker), WAIT_MAX_MS);
+    h2o_evloop_run(worker->loop, wait); /* -1 is EINTR */
+    worker_tick(worker);
+    timer_run(&priv->timers, worker_now_ms(worker));
+    close_graves(worker);
+}
+
+static void *thread_main(void *arg)
+{
+    struct worker *worker = arg;
+    struct worker_private *priv = worker->priv;
+    char name[16];
+    snprintf(name, sizeof(name), "loop-%u", worker->index);
+    pthread_setname_np(pthread_self(), name);
+    for (size_t i = 0; i < priv->listener_count; i++)
+        listener_start(&priv->listeners[i]);
+    while (!priv->stopping)
+        turn(worker);
+    close_listeners(worker);
+    client_close_all(worker);
+    upstream_close_all(worker);
+    close_graves(worker);
+    h2o_evloop_run(worker->loop, 0); /* frees closed sockets */
+    return NULL;
+}
+
+static void init_buffers(struct worker_private *priv)
+{
+    const struct limits_config *limits = &priv->proxy->config->limits;
+    priv->limits = (struct http1_limits){.head_bytes = (size_t)limits->header_bytes,
+                                         .fields = (size_t)limits->headers,
+                                         .target_bytes = (size_t)limits->uri_bytes};
+    priv->buffer = mem_alloc(WORKER_BUFFER);
+    priv->scratch_size = priv->limits.head_bytes + SCRATCH_EXTRA;
+    priv->scratch = mem_alloc(priv->scratch_size);
+    priv->fields = mem_array(priv->limits.fields, sizeof(*priv->fields));
+    priv->backends = mem_array(priv->proxy->pools->backend_count + 1, sizeof(*priv->backends));
+}
+
+struct worker *worker_new(struct proxy *proxy, unsigned index)
+{
+    struct worker *worker = mem_zalloc(sizeof(*worker));
+    struct worker_private *priv = mem_zalloc(sizeof(*priv));
+    worker->index = index;
+    worker->priv = priv;
+    worker->loop = h2o_evloop_create();
+    worker->metrics = service_metrics(proxy->service);
+    priv->worker = worker;
+    priv->proxy = proxy;
+    priv->turn = 1;
+    worker_read_clock(worker);
+    timer_wheel_init(&priv->timers, worker_now_ms(worker));
+    stats_init(&priv->stats, worker->metrics, proxy->pools, route_table_count(proxy->routes));
+    init_buffers(priv);
+    if (getrandom(priv->random, sizeof(priv->random), 0) != sizeof(priv->random) ||
+        (priv->random[0] | priv->random[1]) == 0)
+        priv->random[0] = (uint64_t)worker->now_ns | 1;
+    priv->queue = h2o_multithread_create_queue(worker->loop);
+    h2o_multithread_register_receiver(priv->queue, &priv->receiver, on_messages);
+    return worker;
+}
+
+int worker_listen(struct worker *worker, struct err *err)
+{
+    const struct config_list *list = &worker->priv->proxy->config->listeners;
+    const struct listener_config *listeners = list->items;
+    struct worker_private *priv = worker->priv;
+    priv->listeners = mem_array(list->count, sizeof(*priv->listeners));
+    for (; priv->listener_count < list->count; priv->listener_count++)
+        if (listener_open(&priv->listeners[priv->listener_count], worker,
+                          listeners[priv->listener_count].address, err))
+            return -1;
+    return 0;
+}
+
+int worker_start(struct worker *worker, struct err *err)
+{
+    int status = pthread_create(&worker->priv->thread, NULL, thread_main, worker);
+    if (status != 0)
+        return err_set(err, "worker %u: %s", worker->index, strerror(status));
+    worker->priv->running = true;
+    return 0;
+}
+
+static void on_drain(struct worker *worker, struct worker_message *message)
+{
+    free(message);
+    close_listeners(worker);
+    client_drain_all(worker);
+}
+
+static void on_stop(struct worker *worker, struct worker_message *message)
+{
+    free(message);
+    worker->priv->stopping = true;
+}
+
+static void order(struct worker *worker,
+                  void (*run)(struct worker *worker, struct worker_message *message))
+{
+    struct worker_message *message = mem_zalloc(sizeof(*message));
+    message->run = run;
+    worker_send(worker, message);
+}
+
+void worker_drain(struct worker *worker)
+{
+    if (worker->priv->running)
+        order(worker, on_drain);
+}
+
+void worker_stop(struct worker *worker)
+{
+    if (!worker->priv->running) {
+        close_listeners(worker);
+        return;
+    }
+    order(worker, on_stop);
+    pthread_join(worker->priv->thread, NULL);
+    worker->priv->running = false;
+}
+
+/* Messages that came after the end: nobody is there for them. */
+static void drop_messages(h2o_multithread_receiver_t *receiver, h2o_linklist_t *messages)
+{
+    (void)receiver;
+    while (!h2o_linklist_is_empty(messages)) {
+        h2o_multithread_message_t *super =
+            H2O_STRUCT_FROM_MEMBER(h2o_multithread_message_t, link, messages->next);
+        h2o_linklist_unlink(&super->link);
+        free(super);
+    }
+}
+
+void worker_free(struct worker **worker)
+{
+    struct worker_private *priv = (*worker)->priv;
+    priv->receiver.cb = drop_messages;
+    h2o_evloop_run((*worker)->loop, 0);
+    h2o_multithread_unregister_receiver(priv->queue, &priv->receiver);
+    h2o_multithread_destroy_queue(priv->queue);
+    free(priv->queue);
+    h2o_evloop_run((*worker)->loop, 0);
+    h2o_evloop_destroy((*worker)->loop);
+    while (priv->spare) {
+        struct exchange *next = priv->spare->next_spare;
+        free(priv->spare);
+        priv->spare = next;
+    }
+    stats_clear(&priv->stats);
+    free(priv->listeners);
+    free(priv->buffer);
+    free(priv->scratch);
+    free(priv->fields);
+    free(priv->backends);
+    free(priv);
+    free(*worker);
+    *worker = NULL;
+}
