@@ -15,12 +15,19 @@ static void put_cell(struct buf *out, const char *text)
     }
 }
 
+static const char *zero_of(enum config_kind kind)
+{
+    if (kind == CONFIG_BOOL)
+        return "`false`";
+    return kind >= CONFIG_INT && kind <= CONFIG_FLOAT ? "`0`" : "";
+}
+
 static void put_default(const struct config_field *field, struct buf *out)
 {
     if (field->required)
         buf_puts(out, "required");
     else if (field->fallback == NULL || field->fallback[0] == '\0')
-        buf_puts(out, field->kind == CONFIG_BOOL ? "`false`" : "");
+        buf_puts(out, zero_of(field->kind));
     else
         buf_printf(out, "`%s`", field->fallback);
 }

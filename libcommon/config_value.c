@@ -220,6 +220,14 @@ static void describe_range(const struct config_field *field, struct buf *out)
     put_amount(field, field->max, out);
 }
 
+static void describe_length(const struct config_field *field, struct buf *out)
+{
+    if (field->min > 0)
+        buf_printf(out, ", %" PRId64 " byte%s at least", field->min, field->min == 1 ? "" : "s");
+    if (field->max > 0)
+        buf_printf(out, ", %" PRId64 " bytes at most", field->max);
+}
+
 static const char *kind_words(enum config_kind kind)
 {
     switch (kind) {
@@ -261,7 +269,9 @@ void config_value_describe(const struct config_field *field, struct buf *out)
         describe_words(field, out);
         return;
     }
-    if (field->kind <= CONFIG_FLOAT)
+    if (field->kind == CONFIG_STRING)
+        describe_length(field, out);
+    else if (field->kind <= CONFIG_FLOAT)
         describe_range(field, out);
     if (field->kind == CONFIG_INT && field->words != NULL) {
         buf_puts(out, ", or ");
