@@ -292,6 +292,15 @@ void service_ops_token(struct service *service)
     pthread_mutex_unlock(&service->lock);
 }
 
+/* With the port that was really taken, where the configuration leaves the choice (port 0). */
+static void log_listener(const char *address, unsigned port)
+{
+    const char *colon = strrchr(address, ':');
+    AUTO_FREE char *real = mem_printf("%.*s:%u", (int)(colon - address), address, port);
+
+    log_info("operations listener", LOG_STR(ADDRESS, real));
+}
+
 int service_ops_start(struct service *service, struct err *err)
 {
     const struct service_config *config = config_root(service->config);
@@ -313,7 +322,7 @@ int service_ops_start(struct service *service, struct err *err)
         return 0;
     if (http_server_start(&options, &service->ops, err) != 0)
         return err_wrap(err, "ops.address");
-    log_info("operations listener", LOG_STR(ADDRESS, config->ops.address));
+    log_listener(config->ops.address, http_server_port(service->ops));
     return 0;
 }
 
