@@ -1,0 +1,163 @@
+/* The process: opens what quoted needs, in the order in which it is released again. */
+#include "libcommon/eth/hex.h"
+#include "services/quoted/api.h"
+#include "services/quoted/gauges.h"
+
+#include <string.h>
+
+static struct quoted state;
+
+/* Before it was there once, a dependency keeps the service from being ready; later its loss only
+ * degrades it, and prices are still answered. */
+static void health(atomic_bool *seen, const char *name, bool ok, const char *detail)
+{
+    if (ok)
+        atomic_store(seen, true);
+    service_dependency(state.service, name, !atomic_load(seen), ok, detail);
+}
+
+static void postgres_health(void *ctx, bool ok, const char *detail)
+{
+    (void)ctx;
+    health(&state.seen_postgres, "postgres", ok, detail);
+}
+
+static void redis_health(void *ctx, bool ok, const char *detail)
+{
+    (void)ctx;
+    health(&state.seen_redis, "redis", ok, detail);
+}
+
+static void nats_health(void *ctx, bool ok, const char *detail)
+{
+    (void)ctx;
+    health(&state.seen_nats, "nats", ok, detail);
+}
+
+static int open_stores(struct quoted *quoted, struct err *err)
+{
+    const struct settings *settings = quoted->settings;
+    const struct redis_options redis = {.url = settings->redis.url,
+                                        .size = (unsigned)settings->redis.sessions,
+                                        .on_health = redis_health};
+    const struct bus_options bus = {
+        .config = &settings->nats, .name = "quoted", .on_health = nats_health};
+    const struct pg_options pg = {.conninfo = settings->postgres.url,
+                                  .schema = "quotes",
+                                  .size = (unsigned)settings->postgres.sessions,
+                                  .application = "quoted",
+                                  .on_health = postgres_health};
+    if (redis_new(&redis, &quoted->redis, err) != 0 || bus_new(&bus, &quoted->bus, err) != 0)
+        return -1;
+    quoted->pg = pg_new(&pg);
+    quoted->store = http_store_redis_new(quoted->redis);
+    return 0;
+}
+
+static void declare_dependencies(struct service *service)
+{
+    static const char *const names[] = {"postgres", "redis", "nats", "price book"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        service_dependency(service, names[i], true, false, "not there yet");
+}
+
+static int start(struct service *service, struct err *err)
+{
+    struct quoted *quoted = &state;
+    struct pricebook *book = NULL;
+    uint8_t address[20];
+    quoted->service = service;
+    quoted->settings = service_configuration(service);
+    quoted->metrics = service_metrics(service);
+    quoted->clock = &clock_system;
+    service_set_state(service, quoted);
+    declare_dependencies(service);
+    if (settings_chain(&quoted->settings->chain, &quoted->chain, err) != 0 ||
+        settings_signer(&quoted->settings->signer, &quoted->key, err) != 0 ||
+        pricebook_load(quoted->settings->pricebook, &quoted->chain, &book, err) != 0)
+        return -1;
+    sign_key_address(quoted->key, address);
+    hex_address_format(address, quoted->signer);
+    log_info("quotes are signed", LOG_STR(KID, quoted->signer),
+             LOG_UINT(CHAIN_ID, quoted->chain.domain.chain_id));
+    quoted->next = book;
+    if (open_stores(quoted, err) != 0)
+        return -1;
+    quoted_start(quoted);
+    return api_start(quoted, err);
+}
+
+/* What a contract or a signer change means for quotes under way cannot be answered in between. */
+static int check_fixed(const struct quoted *quoted, const struct settings *settings,
+                       struct err *err)
+{
+    struct pricebook_chain chain;
+    struct sign_key *key = NULL;
+    uint8_t address[20];
+    char signer[43];
+    if (settings_chain(&settings->chain, &chain, err) != 0 ||
+        settings_signer(&settings->signer, &key, err) != 0)
+        return -1;
+    sign_key_address(key, address);
+    sign_key_free(&key);
+    hex_address_format(address, signer);
+    if (memcmp(&chain, &quoted->chain, sizeof(chain)) != 0 || strcmp(signer, quoted->signer) != 0)
+        return err_set(err, "chain, its tokens or the signer changed: that needs a restart");
+    return 0;
+}
+
+static int reload(struct service *service, const void *config, struct err *err)
+{
+    struct quoted *quoted = service_state(service);
+    const struct settings *settings = config;
+    struct pricebook *book = NULL;
+    if (check_fixed(quoted, settings, err) != 0 ||
+        pricebook_load(settings->pricebook, &quoted->chain, &book, err) != 0)
+        return -1;
+    atomic_store(&quoted->settings, settings);
+    quoted_publish(quoted, book);
+    return 0;
+}
+
+static void drain(struct service *service)
+{
+    http_server_drain(((struct quoted *)service_state(service))->http);
+}
+
+static void stop(struct service *service)
+{
+    struct quoted *quoted = &state;
+    (void)service;
+    if (quoted->http != NULL)
+        http_server_stop(&quoted->http);
+    quoted_stop(quoted);
+    if (quoted->store != NULL)
+        http_store_redis_free(&quoted->store);
+    if (quoted->bus != NULL)
+        bus_free(&quoted->bus);
+    if (quoted->redis != NULL)
+        redis_free(&quoted->redis);
+    if (quoted->pg != NULL)
+        pg_free(&quoted->pg);
+    pricebook_unref(&quoted->book);
+    pricebook_unref(&quoted->next);
+    sign_key_free(&quoted->key);
+}
+
+static const struct service_desc desc = {
+    .name = "quoted",
+    .summary = "sells: price book and signed quotes",
+    .default_config = "/etc/octroi/quoted.yaml",
+    .config = &settings_schema,
+    .metrics = gauges_table,
+    .metric_count = GAUGES_COUNT,
+    .start = start,
+    .reload = reload,
+    .drain = drain,
+    .stop = stop,
+};
+
+int main(int argc, char **argv)
+{
+    return service_main(&desc, argc, argv);
+}

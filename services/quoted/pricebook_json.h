@@ -1,0 +1,10 @@
+/* The price book as the world reads it. For pricebook*.c only. */
+#ifndef QUOTED_PRICEBOOK_JSON_H
+#define QUOTED_PRICEBOOK_JSON_H
+
+#include "services/quoted/pricebook.h"
+
+/* Fills version, pricing and pricing_len. The same book gives the same bytes. */
+void pricebook_json(struct pricebook *book, const struct quote_domain *domain);
+
+#endif
