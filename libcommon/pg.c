@@ -8,7 +8,6 @@
 #include "libcommon/pg_internal.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
@@ -21,6 +20,7 @@
 #define BACKOFF_MAX_MS 5000
 #define IDLE_CHECK_MS  1000 /* how often the sockets of idle sessions are looked at */
 #define CONNECT_S      "5"
+#define ANSWER_MS      2000 /* beyond statement_timeout, for the server to say that it is over */
 
 struct pg {
     char *conninfo;
@@ -224,8 +224,10 @@ struct pg *pg_new(const struct pg_options *options)
     pg->on_health = options->on_health;
     pg->ctx = options->ctx;
     pg->conns = mem_array(pg->size, sizeof(*pg->conns));
-    for (unsigned i = 0; i < pg->size; i++)
+    for (unsigned i = 0; i < pg->size; i++) {
         pg->conns[i].pg = pg;
+        pg->conns[i].limit_ms = pg->statement_ms + ANSWER_MS;
+    }
     pthread_mutex_init(&pg->lock, NULL);
     pthread_condattr_t attr;
     pthread_condattr_init(&attr);

@@ -8,7 +8,7 @@
 
 static int run_sql(struct pg_conn *conn, const char *what, const char *sql, struct err *err)
 {
-    AUTO_PG_RESULT PGresult *result = PQexec(conn->db, sql);
+    AUTO_PG_RESULT PGresult *result = pg_exec(conn, sql);
     ExecStatusType status = PQresultStatus(result);
     if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK || status == PGRES_EMPTY_QUERY)
         return 0;
@@ -99,7 +99,10 @@ static int migrate(struct pg_conn *conn, const char *schema, const struct pg_mig
 int pg_migrate(struct pg_conn *conn, const char *schema, const struct pg_migration *list,
                size_t count, struct err *err)
 {
+    int64_t limit = conn->limit_ms;
+    conn->limit_ms = 0;
     int rc = migrate(conn, schema, list, count, err);
+    conn->limit_ms = limit;
     if (rc != 0)
         pg_rollback(conn);
     return rc;

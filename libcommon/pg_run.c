@@ -1,10 +1,13 @@
 /* What a session of the pool does: statements, transactions, columns, and the leader's lock. */
+#include "libcommon/clock.h"
 #include "libcommon/pg_internal.h"
 
 #include <assert.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #define LOST_CONNECTION "08006"
 
@@ -21,6 +24,48 @@ static int fail(struct pg_conn *conn, const PGresult *result, const char *what, 
         message = PQerrorMessage(conn->db);
     return err_set(err, "postgres: %s: %.*s (SQLSTATE %s)", what, (int)strcspn(message, "\n"),
                    message, conn->sqlstate);
+}
+
+/* statement_timeout is the server's; a server that hangs, or a host that is gone without a word,
+ * keeps no promise. The socket is shut then, which libpq sees as a lost connection. */
+static void wait_result(struct pg_conn *conn, int64_t deadline_ms)
+{
+    while (PQisBusy(conn->db)) {
+        struct pollfd fd = {.fd = PQsocket(conn->db), .events = POLLIN};
+        int64_t left = deadline_ms - clock_mono_ms(&clock_system);
+        int wait = conn->limit_ms == 0 ? -1 : left > 0 ? (int)left : 0;
+        if (poll(&fd, 1, wait) == 0)
+            shutdown(fd.fd, SHUT_RDWR);
+        if (PQconsumeInput(conn->db) == 0)
+            return;
+    }
+}
+
+/* What was sent was answered, or the session is lost: the last result, the first failure before it,
+ * as PQexec does. */
+static PGresult *finish(struct pg_conn *conn, int sent)
+{
+    PGresult *kept = NULL;
+    int64_t deadline = clock_mono_ms(&clock_system) + conn->limit_ms;
+    if (sent != 1)
+        return NULL;
+    for (;;) {
+        wait_result(conn, deadline);
+        PGresult *result = PQgetResult(conn->db);
+        if (result == NULL)
+            return kept;
+        if (kept != NULL && PQresultStatus(kept) == PGRES_FATAL_ERROR) {
+            PQclear(result);
+            continue;
+        }
+        PQclear(kept);
+        kept = result;
+    }
+}
+
+PGresult *pg_exec(struct pg_conn *conn, const char *sql)
+{
+    return finish(conn, PQsendQuery(conn->db, sql));
 }
 
 static bool is_prepared(const struct pg_conn *conn, const struct pg_stmt *stmt)
@@ -53,7 +98,8 @@ static int prepare(struct pg_conn *conn, const struct pg_stmt *stmt, struct err 
         return 0;
     char name[80];
     server_name(stmt, name);
-    AUTO_PG_RESULT PGresult *result = PQprepare(conn->db, name, stmt->sql, 0, NULL);
+    AUTO_PG_RESULT PGresult *result =
+        finish(conn, PQsendPrepare(conn->db, name, stmt->sql, 0, NULL));
     if (PQresultStatus(result) != PGRES_COMMAND_OK)
         return fail(conn, result, stmt->name, err);
     remember(conn, stmt);
@@ -76,7 +122,8 @@ int pg_run(struct pg_conn *conn, const struct pg_stmt *stmt, const char *const *
     if (prepare(conn, stmt, err) != 0)
         return -1;
     server_name(stmt, name);
-    AUTO_PG_RESULT PGresult *result = PQexecPrepared(conn->db, name, count, values, NULL, NULL, 0);
+    AUTO_PG_RESULT PGresult *result =
+        finish(conn, PQsendQueryPrepared(conn->db, name, count, values, NULL, NULL, 0));
     if (!succeeded(result))
         return fail(conn, result, stmt->name, err);
     if (out != NULL)
@@ -88,7 +135,7 @@ int pg_run(struct pg_conn *conn, const struct pg_stmt *stmt, const char *const *
 static int command(struct pg_conn *conn, const char *sql, struct err *err)
 {
     conn->sqlstate[0] = '\0';
-    AUTO_PG_RESULT PGresult *result = PQexec(conn->db, sql);
+    AUTO_PG_RESULT PGresult *result = pg_exec(conn, sql);
     if (!succeeded(result))
         return fail(conn, result, sql, err);
     return 0;
@@ -117,7 +164,7 @@ int pg_begin(struct pg_conn *conn, struct err *err)
 int pg_commit(struct pg_conn *conn, struct err *err)
 {
     conn->sqlstate[0] = '\0';
-    AUTO_PG_RESULT PGresult *result = PQexec(conn->db, "COMMIT");
+    AUTO_PG_RESULT PGresult *result = pg_exec(conn, "COMMIT");
     if (!succeeded(result))
         return fail(conn, result, "COMMIT", err);
     /* COMMIT of a transaction that failed before answers ROLLBACK, and no error. */
@@ -132,7 +179,7 @@ void pg_rollback(struct pg_conn *conn)
 {
     if (PQstatus(conn->db) != CONNECTION_OK || PQtransactionStatus(conn->db) == PQTRANS_IDLE)
         return;
-    pg_clear(&(PGresult *){PQexec(conn->db, "ROLLBACK")});
+    pg_clear(&(PGresult *){pg_exec(conn, "ROLLBACK")});
 }
 
 void pg_clear(PGresult **result)

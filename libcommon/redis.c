@@ -8,7 +8,7 @@
 #include "libcommon/redis_url.h"
 
 #include <assert.h>
-#include <inttypes.h>
+#include <errno.h>
 #include <openssl/evp.h>
 #include <poll.h>
 #include <pthread.h>
@@ -67,6 +67,14 @@ static void close_link(redisContext **link)
     *link = NULL;
 }
 
+/* hiredis reports a timeout in the words of errno. */
+static int fail(const redisContext *link, const char *what, struct err *err)
+{
+    if (link->err == REDIS_ERR_IO && (errno == EAGAIN || errno == EWOULDBLOCK))
+        return err_set(err, "redis: %s: no answer in time", what);
+    return err_set(err, "redis: %s: %s", what, link->errstr);
+}
+
 static struct timeval to_timeval(int64_t ms)
 {
     return (struct timeval){.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
@@ -77,7 +85,7 @@ static int greet(redisContext *link, int argc, const char **argv, const char *wh
 {
     AUTO_REDIS_REPLY redisReply *reply = redisCommandArgv(link, argc, argv, NULL);
     if (reply == NULL)
-        return err_set(err, "redis: %s", link->errstr);
+        return fail(link, what, err);
     if (reply->type == REDIS_REPLY_ERROR)
         return err_set(err, "redis: %s was refused", what);
     return 0;
@@ -104,7 +112,7 @@ static int open_link(struct redis *redis, redisContext **out, struct err *err)
     const char *select[] = {"SELECT", db};
     int rc = 0;
     if (link->err != 0 || redisSetTimeout(link, timeout) != REDIS_OK)
-        rc = err_set(err, "redis: %s", link->errstr);
+        rc = fail(link, "connect", err);
     else
         rc = authenticate(link, url, err);
     if (rc == 0 && url->db != 0)
@@ -122,7 +130,7 @@ static int ping(struct redis *redis, redisContext **link, struct err *err)
     const char *argv[] = {"PING"};
     AUTO_REDIS_REPLY redisReply *reply = redisCommandArgv(*link, 1, argv, NULL);
     if (reply == NULL)
-        err_set(err, "redis: %s", (*link)->errstr);
+        fail(*link, "PING", err);
     else if (reply->type == REDIS_REPLY_ERROR) /* LOADING, NOAUTH */
         err_set(err, "redis: %.*s", MAX_REPLY_TEXT, reply->str);
     else
@@ -291,7 +299,7 @@ static int run_on(struct redis *redis, struct slot *slot, int argc, const char *
     const char **mutable = (const char **)(uintptr_t)argv; /* hiredis lacks the const */
     redisReply *reply = redisCommandArgv(slot->link, argc, mutable, lens);
     if (reply == NULL) {
-        err_set(err, "redis: %s: %s", argv[0], slot->link->errstr);
+        fail(slot->link, argv[0], err);
         close_link(&slot->link);
         return -1;
     }

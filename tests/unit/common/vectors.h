@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 #include <jansson.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "libcommon/eth/hex.h"
@@ -42,6 +43,14 @@ static inline size_t vectors_bytes(const json_t *object, const char *key, void *
 static inline void vectors_exact(const json_t *object, const char *key, void *out, size_t len)
 {
     assert_int_equal(vectors_bytes(object, key, out, len), len);
+}
+
+/* A decoded message says the same as the text it came from: it is encoded again (owned) and
+ * compared byte for byte, which padding inside structs does not disturb. */
+static inline void assert_same_text(char *again, const char *text)
+{
+    assert_string_equal(again, text);
+    free(again);
 }
 
 #define assert_contains(text, part)                                                                \
