@@ -1,0 +1,170 @@
+/* Amounts: exact or refused. The properties run over values at every power of two, where carries
+ * are. */
+#include "libcommon/money.h"
+
+#include "libcommon/mem.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static uint64_t edges[200];
+static size_t edge_count;
+
+static int make_edges(void **state)
+{
+    (void)state;
+    edges[edge_count++] = 0;
+    for (unsigned bit = 0; bit < 64; bit++) {
+        edges[edge_count++] = (uint64_t)1 << bit;
+        edges[edge_count++] = ((uint64_t)1 << bit) - 1;
+        edges[edge_count++] = ((uint64_t)1 << bit) + 1;
+    }
+    edges[edge_count++] = UINT64_MAX;
+    return 0;
+}
+
+static void expect(int result, unsigned __int128 exact, uint64_t out, uint64_t untouched)
+{
+    bool fits = exact <= UINT64_MAX;
+
+    assert_int_equal(result, fits ? 0 : -1);
+    assert_int_equal(out, fits ? (uint64_t)exact : untouched);
+}
+
+static void test_arithmetic(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < edge_count; i++) {
+        for (size_t j = 0; j < edge_count; j++) {
+            uint64_t a = edges[i];
+            uint64_t b = edges[j];
+            uint64_t out = 77;
+            int result = money_add(a, b, &out);
+            expect(result, (unsigned __int128)a + b, out, 77);
+            out = 77;
+            result = money_mul(a, b, &out);
+            expect(result, (unsigned __int128)a * b, out, 77);
+            out = 77;
+            result = money_sub(a, b, &out);
+            expect(result, a >= b ? a - b : (unsigned __int128)1 << 64, out, 77);
+        }
+    }
+}
+
+static void test_mul_div(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < edge_count; i += 3) {
+        for (size_t j = 0; j < edge_count; j += 2) {
+            uint64_t a = edges[i];
+            uint64_t num = edges[j];
+            uint64_t den = edges[(i + j) % edge_count];
+            uint64_t out = 77;
+            int result = money_mul_div(a, num, den, &out);
+            if (den == 0)
+                assert_int_equal(result, -1);
+            else
+                expect(result, (unsigned __int128)a * num / den, out, 77);
+        }
+    }
+}
+
+static void test_parse(void **state)
+{
+    static const struct {
+        const char *text;
+        unsigned decimals;
+        int result;
+        uint64_t value;
+    } cases[] = {
+        {"12.50", 6, 0, 12500000},
+        {"0", 6, 0, 0},
+        {"0.000001", 6, 0, 1},
+        {"1", 0, 0, 1},
+        {"007", 2, 0, 700},
+        {"18446744073709551615", 0, 0, UINT64_MAX},
+        {"18446744073709.551615", 6, 0, UINT64_MAX},
+        {"18446744073709551616", 0, -1, 0},
+        {"18446744073709.551616", 6, -1, 0},
+        {"1", 20, -1, 0},
+        {"0", 4000000000, 0, 0},
+        {"0.0000001", 6, -1, 0},
+        {"1.0", 0, -1, 0},
+        {"", 6, -1, 0},
+        {".5", 6, -1, 0},
+        {"5.", 6, -1, 0},
+        {"-1", 6, -1, 0},
+        {"+1", 6, -1, 0},
+        {"1e3", 6, -1, 0},
+        {" 1", 6, -1, 0},
+        {"1 ", 6, -1, 0},
+        {"1,000", 6, -1, 0},
+        {"1.2.3", 6, -1, 0},
+        {"0x10", 6, -1, 0},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        uint64_t value = 0;
+        if (money_parse(cases[i].text, cases[i].decimals, &value) != cases[i].result ||
+            value != cases[i].value)
+            fail_msg("%s with %u decimals: %llu", cases[i].text, cases[i].decimals,
+                     (unsigned long long)value);
+    }
+}
+
+static void test_format(void **state)
+{
+    static const struct {
+        uint64_t amount;
+        unsigned decimals;
+        const char *text;
+    } cases[] = {
+        {12500000, 6, "12.5"},
+        {1, 6, "0.000001"},
+        {0, 6, "0"},
+        {1000000, 6, "1"},
+        {100, 0, "100"},
+        {UINT64_MAX, 0, "18446744073709551615"},
+        {UINT64_MAX, 18, "18.446744073709551615"},
+        {UINT64_MAX, 36, "0.000000000000000018446744073709551615"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char text[40];
+        money_format(cases[i].amount, cases[i].decimals, text);
+        assert_string_equal(text, cases[i].text);
+    }
+}
+
+static void test_round_trip(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < edge_count; i++) {
+        for (unsigned decimals = 0; decimals <= 36; decimals++) {
+            char text[40];
+            uint64_t back = 0;
+            money_format(edges[i], decimals, text);
+            assert_int_equal(money_parse(text, decimals, &back), 0);
+            assert_int_equal(back, edges[i]);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_arithmetic), cmocka_unit_test(test_mul_div),
+        cmocka_unit_test(test_parse),      cmocka_unit_test(test_format),
+        cmocka_unit_test(test_round_trip),
+    };
+
+    return cmocka_run_group_tests(tests, make_edges, NULL);
+}
