@@ -71,18 +71,33 @@ enum {
 };
 
 const struct metric_desc service_common_metrics[] = {
-    [BUILD_INFO] = {"octroi_build_info", METRIC_GAUGE, "1, with the service's name and version",
+    [BUILD_INFO] = {.name = "octroi_build_info",
+                    .kind = METRIC_GAUGE,
+                    .help = "1, with the service's name and version",
                     .labels = {"service", "version"}},
-    [READY] = {"octroi_service_ready", METRIC_GAUGE, "1 while /readyz answers 200"},
-    [DEPENDENCY_UP] = {"octroi_dependency_up", METRIC_GAUGE,
-                       "1 while a thing that the service needs answers", .labels = {"dependency"}},
-    [LOG_DROPPED] = {"octroi_log_dropped_lines_total", METRIC_COUNTER,
-                     "log lines that nobody read fast enough"},
-    [RESIDENT] = {"process_resident_memory_bytes", METRIC_GAUGE, "resident memory"},
-    [OPEN_FDS] = {"process_open_fds", METRIC_GAUGE, "open file descriptors"},
-    [STARTED] = {"process_start_time_seconds", METRIC_GAUGE, "Unix time of the start"},
+    [READY] = {.name = "octroi_service_ready",
+               .kind = METRIC_GAUGE,
+               .help = "1 while /readyz answers 200"},
+    [DEPENDENCY_UP] = {.name = "octroi_dependency_up",
+                       .kind = METRIC_GAUGE,
+                       .help = "1 while a thing that the service needs answers",
+                       .labels = {"dependency"}},
+    [LOG_DROPPED] = {.name = "octroi_log_dropped_lines_total",
+                     .kind = METRIC_COUNTER,
+                     .help = "log lines that nobody read fast enough"},
+    [RESIDENT] = {.name = "process_resident_memory_bytes",
+                  .kind = METRIC_GAUGE,
+                  .help = "resident memory"},
+    [OPEN_FDS] = {.name = "process_open_fds",
+                  .kind = METRIC_GAUGE,
+                  .help = "open file descriptors"},
+    [STARTED] = {.name = "process_start_time_seconds",
+                 .kind = METRIC_GAUGE,
+                 .help = "Unix time of the start"},
     /* A fraction: written by put_cpu, not kept in a cell. */
-    [REGISTERED] = {"process_cpu_seconds_total", METRIC_COUNTER, "user and system CPU time"},
+    [REGISTERED] = {.name = "process_cpu_seconds_total",
+                    .kind = METRIC_COUNTER,
+                    .help = "user and system CPU time"},
 };
 const size_t service_common_metric_count = ARRAY_LEN(service_common_metrics);
 
