@@ -384,7 +384,7 @@ test('a changed price book comes into force on HUP: changed limits make a new pl
   };
   const version = async () => (await call('GET', '/pricing')).body.version;
   const first = await version();
-  await reload(BOOK.replace('"3.00"', '"3.0000001"'), /pricebook.yaml:9: tiers.small.prices.ODD: must be digits/);
+  await reload(BOOK.replace('"3.00"', '"3.0000001"'), /pricebook.yaml:10: tiers.small.prices.ODD: must be digits/);
   assert.equal(await version(), first, 'a wrong price book changes nothing');
 
   writeFileSync(file, BOOK.replace('"3.00"', '"4.00"'));
@@ -476,9 +476,9 @@ test('a wrong configuration is refused with its place, and no secret is ever log
     writeFileSync(join(dir, name), text);
     return { OCTROI_PRICEBOOK: join(dir, name) };
   };
-  await check('inexact', book('inexact.yaml', BOOK.replace('60,', '61,')), /inexact.yaml:9: tiers.small.prices.ODD: the price of 61 days/);
-  await check('overflow', book('overflow.yaml', BOOK.replace('ALT: "3"', 'ALT: "19"')), /overflow.yaml:9: tiers.small.prices.ALT/);
-  await check('unknown', book('unknown.yaml', BOOK.replace('limits: { rate: 10,', 'limits: { rat: 10,')), /unknown.yaml:8: .*rat/);
+  await check('inexact', book('inexact.yaml', BOOK.replace('"3.00"', '"3.000001"')), /inexact.yaml:10: tiers.small.prices.ODD: the price of 60 days/);
+  await check('overflow', book('overflow.yaml', BOOK.replace('ALT: "3"', 'ALT: "19"')), /overflow.yaml:10: tiers.small.prices.ALT/);
+  await check('unknown', book('unknown.yaml', BOOK.replace('limits: { rate: 10,', 'limits: { rat: 10,')), /unknown.yaml:9: .*rat/);
   await check('key', { OCTROI_SIGNER_KEY_FILE: join(dir, 'pricebook.yaml') }, /signer.key_file: (not a secp256k1|.*too long)/);
   mkdirSync(join(dir, 'empty'), { recursive: true });
   await check('deployment', { OCTROI_SECRETS: join(dir, 'empty') }, /chain.deployment/);
