@@ -97,14 +97,16 @@ static int session_settings(struct pg *pg, PGconn *db, struct err *err)
     char timeout[32];
     snprintf(timeout, sizeof(timeout), "%" PRId64, pg->statement_ms);
     const char *values[] = {timeout, pg->schema};
-    AUTO_PG_RESULT PGresult *result =
-        PQexecParams(db,
-                     "SELECT set_config('statement_timeout', $1, false),"
-                     " set_config('search_path', quote_ident($2), false),"
-                     " set_config('synchronous_commit', 'on', false),"
-                     " set_config('timezone', 'UTC', false),"
-                     " set_config('idle_in_transaction_session_timeout', '60000', false)",
-                     2, NULL, values, NULL, NULL, 0);
+    struct pg_conn conn = {.pg = pg, .db = db, .limit_ms = ANSWER_MS};
+    int sent =
+        PQsendQueryParams(db,
+                          "SELECT set_config('statement_timeout', $1, false),"
+                          " set_config('search_path', quote_ident($2), false),"
+                          " set_config('synchronous_commit', 'on', false),"
+                          " set_config('timezone', 'UTC', false),"
+                          " set_config('idle_in_transaction_session_timeout', '60000', false)",
+                          2, NULL, values, NULL, NULL, 0);
+    AUTO_PG_RESULT PGresult *result = pg_answer(&conn, sent);
     if (PQresultStatus(result) == PGRES_TUPLES_OK)
         return 0;
     first_line(PQerrorMessage(db), err);

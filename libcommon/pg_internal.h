@@ -14,6 +14,9 @@ struct pg_conn {
     size_t prepared_count, prepared_cap;
 };
 
+/* The answer to what a PQsend function sent (its result), within limit_ms; NULL where the session
+ * is lost. */
+PGresult *pg_answer(struct pg_conn *conn, int sent);
 /* PQexec within limit_ms. */
 PGresult *pg_exec(struct pg_conn *conn, const char *sql);
 

@@ -43,7 +43,7 @@ static void wait_result(struct pg_conn *conn, int64_t deadline_ms)
 
 /* What was sent was answered, or the session is lost: the last result, the first failure before it,
  * as PQexec does. */
-static PGresult *finish(struct pg_conn *conn, int sent)
+PGresult *pg_answer(struct pg_conn *conn, int sent)
 {
     PGresult *kept = NULL;
     int64_t deadline = clock_mono_ms(&clock_system) + conn->limit_ms;
@@ -65,7 +65,7 @@ static PGresult *finish(struct pg_conn *conn, int sent)
 
 PGresult *pg_exec(struct pg_conn *conn, const char *sql)
 {
-    return finish(conn, PQsendQuery(conn->db, sql));
+    return pg_answer(conn, PQsendQuery(conn->db, sql));
 }
 
 static bool is_prepared(const struct pg_conn *conn, const struct pg_stmt *stmt)
@@ -99,7 +99,7 @@ static int prepare(struct pg_conn *conn, const struct pg_stmt *stmt, struct err 
     char name[80];
     server_name(stmt, name);
     AUTO_PG_RESULT PGresult *result =
-        finish(conn, PQsendPrepare(conn->db, name, stmt->sql, 0, NULL));
+        pg_answer(conn, PQsendPrepare(conn->db, name, stmt->sql, 0, NULL));
     if (PQresultStatus(result) != PGRES_COMMAND_OK)
         return fail(conn, result, stmt->name, err);
     remember(conn, stmt);
@@ -123,7 +123,7 @@ int pg_run(struct pg_conn *conn, const struct pg_stmt *stmt, const char *const *
         return -1;
     server_name(stmt, name);
     AUTO_PG_RESULT PGresult *result =
-        finish(conn, PQsendQueryPrepared(conn->db, name, count, values, NULL, NULL, 0));
+        pg_answer(conn, PQsendQueryPrepared(conn->db, name, count, values, NULL, NULL, 0));
     if (!succeeded(result))
         return fail(conn, result, stmt->name, err);
     if (out != NULL)
