@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-int err_set(struct err *err, const char *fmt, ...)
+int err_set_text(struct err *err, const char *fmt, ...)
 {
     char text[sizeof(((struct err *)0)->msg)]; /* the arguments may point into err itself */
     va_list args;
@@ -20,7 +20,7 @@ int err_set(struct err *err, const char *fmt, ...)
     return -1;
 }
 
-int err_wrap(struct err *err, const char *fmt, ...)
+int err_wrap_text(struct err *err, const char *fmt, ...)
 {
     struct err old;
     va_list args;

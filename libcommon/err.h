@@ -12,9 +12,19 @@ struct err {
 };
 
 /* Replaces the message (err may be NULL). Always returns -1, for `return err_set(err, ...)`. */
-int err_set(struct err *err, const char *fmt, ...) PRINTF_LIKE(2, 3);
+#define err_set(...) err_failed(err_set_text(__VA_ARGS__))
 
 /* Puts "<context>: " before the message. Always returns -1. */
-int err_wrap(struct err *err, const char *fmt, ...) PRINTF_LIKE(2, 3);
+#define err_wrap(...) err_failed(err_wrap_text(__VA_ARGS__))
+
+int err_set_text(struct err *err, const char *fmt, ...) PRINTF_LIKE(2, 3);
+int err_wrap_text(struct err *err, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+/* Inline, so that compilers and analyzers see that the path failed. */
+static inline int err_failed(int result)
+{
+    (void)result;
+    return -1;
+}
 
 #endif

@@ -29,7 +29,7 @@ static int split(const char *address, struct target *target, struct err *err)
 
     if (colon == NULL || host_len >= sizeof(target->host) || strlen(colon + 1) > 5 ||
         colon[1] == '\0' || strspn(colon + 1, "0123456789") != strlen(colon + 1) ||
-        atoi(colon + 1) > 65535 || (!bracketed && memchr(host, ':', host_len) != NULL))
+        strtol(colon + 1, NULL, 10) > 65535 || (!bracketed && memchr(host, ':', host_len) != NULL))
         return err_set(err, "%.100s is not host:port or [IPv6]:port", address);
     memcpy(target->host, host, host_len);
     target->host[host_len] = '\0';
