@@ -3,7 +3,7 @@
  * repeated keys are refused. In scalars,
  * ${VAR}, ${VAR:-default} and ${file:/path} are expanded after parsing, $$ is a dollar; an unset
  * variable without a default is an error. Sizes need no unit or KiB, MiB, GiB; durations need ms,
- * s, m, h or d; rates are N/s. */
+ * s, m, h or d; rates are N/s. Bounded: 4 MiB a file, 64 KiB a value, 32 levels; no aliases. */
 #ifndef LIBCOMMON_CONFIG_H
 #define LIBCOMMON_CONFIG_H
 
@@ -14,9 +14,9 @@
 #include <stdint.h>
 
 enum config_kind {
-    CONFIG_STRING,   /* const char * */
+    CONFIG_STRING,   /* const char *, never NULL; min..max bytes */
     CONFIG_BOOL,     /* bool */
-    CONFIG_INT,      /* int64_t, min..max */
+    CONFIG_INT,      /* int64_t, min..max; word i of words, if any, stands for i */
     CONFIG_SIZE,     /* int64_t bytes */
     CONFIG_DURATION, /* int64_t milliseconds */
     CONFIG_RATE,     /* int64_t a second */
@@ -24,7 +24,8 @@ enum config_kind {
     CONFIG_FLOAT,    /* double, min..max */
     CONFIG_ENUM,     /* int: index into words */
     CONFIG_STRINGS,  /* struct config_list of const char * */
-    CONFIG_SECTION,  /* the section's struct, embedded; absent: its defaults */
+    CONFIG_SECTION,  /* the section's struct, embedded; absent: its defaults; fallback: that of its
+                        scalar_field */
     CONFIG_OPTIONAL, /* pointer to the section's struct; NULL where absent */
     CONFIG_LIST,     /* struct config_list of the section's struct */
     CONFIG_MAP,      /* the same; the struct's first member is `const char *key` */
@@ -45,7 +46,7 @@ struct config_field {
         *fallback; /* as it would stand in the file; NULL: zero, or an error where `required` */
     bool required;
     bool secret;      /* never printed */
-    int64_t min, max; /* for lists: how many; max 0: 10000 */
+    int64_t min, max; /* both 0: any; max 0: no upper bound; for lists: how many, max 0: 10000 */
     const char *const *words;
     const struct config_schema *section;
     const char *doc;

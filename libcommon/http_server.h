@@ -1,6 +1,7 @@
 /* An HTTP server for services' APIs over libmicrohttpd: routes as data, bounded bodies,
  * problem+json, JSON in and out, Idempotency-Key. Handlers run on a pool of threads and may block
- * on a database. Not for the proxy's data plane. */
+ * on a database: one that does holds its own thread and no connection but its own. The body is
+ * there whole before a handler runs. Not for the proxy's data plane. */
 #ifndef LIBCOMMON_HTTP_SERVER_H
 #define LIBCOMMON_HTTP_SERVER_H
 
@@ -31,7 +32,7 @@ struct http_server_options {
     const char *address;      /* "host:port", "[v6]:port"; port 0 picks one */
     unsigned threads;         /* 0: 4 */
     unsigned max_connections; /* 0: 1024 */
-    unsigned idle_timeout_s;  /* 0: 30 */
+    unsigned idle_timeout_s;  /* 0: 30; a whole request, and a whole answer, may take twice that */
     const struct http_route *routes;
     size_t route_count;
     void *ctx;                /* handed to every handler */
@@ -56,9 +57,7 @@ const char *http_header(const struct http_request *request, const char *name); /
 const char *http_request_id(const struct http_request *request);
 /* The client: X-Forwarded-For's last entry where the peer is loopback or private, else the peer. */
 const char *http_client(const struct http_request *request);
-const char *http_body(const struct http_request *request, size_t *len);
-/* The scope of the Idempotency-Key besides the route (a subscriber, a key id): call before
- * http_idempotent_begin. */
+const char *http_body(const struct http_request *request, size_t *len); /* NUL-terminated */
 
 /* The body as a JSON object (Content-Type application/json, no duplicate keys, depth and size
  * bounded); borrowed, lives as long as the request. NULL: a refusal was already sent, return. */
@@ -84,13 +83,16 @@ void http_reply_text(struct http_request *request, unsigned status, const char *
                      const char *body, size_t len);
 void http_reply_problem(struct http_request *request, enum problem problem, const char *detail, ...)
     PRINTF_LIKE(3, 4);
-/* Adds a header to the answer that follows. */
+/* Adds a header to the answer that follows: at most 16; a value with control characters is left
+ * out. 401, 429 and 503 get WWW-Authenticate and Retry-After by themselves where these are not
+ * added. */
 void http_reply_header(struct http_request *request, const char *name, const char *value);
 bool http_replied(const struct http_request *request);
 
 /* For HTTP_IDEMPOTENT routes: once the body was checked, with the scope (subscriber or key id).
- * true: go on and do the work; the answer is kept. false: an earlier answer was sent again, or a
- * refusal; return. Without an Idempotency-Key header: true. */
+ * true: go on and do the work; the answer's status and body are kept, unless it is a server error
+ * or a problem that may be retried. false: an earlier answer was sent again, or a refusal; return.
+ * Without an Idempotency-Key header: true. */
 bool http_idempotent_begin(struct http_request *request, const char *scope);
 
 #endif

@@ -21,7 +21,7 @@ struct service_config {
     } log;
 
     int64_t drain_delay_ms; /* /readyz says 503 while requests are still accepted */
-    int64_t shutdown_ms;    /* how long a drain may take */
+    int64_t shutdown_ms;    /* how long a drain may take; 0: 30 s. A second TERM ends it at once */
 };
 
 extern const struct config_schema service_ops_schema;
@@ -56,7 +56,9 @@ struct service_desc {
     /* Opens everything; dependencies that are away are waited for in the background, not here. */
     int (*start)(struct service *service, struct err *err);
     /* A new, valid configuration: take it over or refuse it whole (service_config still gives the
-     * old one until this returns 0). NULL: HUP re-reads only log.level. */
+     * old one until this returns 0). The old one stays in memory until the next reload succeeds:
+     * what other threads hold of it must be given up by then. ops.address is read at the start
+     * only. NULL: HUP re-reads only log.level. */
     int (*reload)(struct service *service, const void *config, struct err *err);
     void (*drain)(
         struct service *service); /* stop accepting; returns at once. NULL: nothing to drain */
@@ -75,7 +77,8 @@ void service_set_state(struct service *service, void *state);
 void *service_state(struct service *service);
 
 /* Any thread. Each named dependency shows in /readyz, which answers 503 while one that is
- * `critical` is not ok. A change is logged once. */
+ * `critical` is not ok: report what is not there yet from start, or /readyz is early. A change is
+ * logged once. At most 16. */
 void service_dependency(struct service *service, const char *name, bool critical, bool ok,
                         const char *detail);
 /* Any thread: ends the process as TERM does. */
