@@ -106,6 +106,24 @@ static void turn(struct worker *worker)
     close_graves(worker);
 }
 
+/* libh2o keeps up to 16 chunks of memory pools for each thread and never gives them back; where a
+ * thread ends they would be lost. A chunk begins with the pointer to the next. */
+static void free_recycled_chunks(void)
+{
+    enum { CHUNKS = 16, CHUNK_BYTES = 4096, PIECE = 1000 };
+
+    h2o_mem_pool_t pool;
+    h2o_mem_init_pool(&pool);
+    for (size_t i = 0; i < CHUNKS * (CHUNK_BYTES / PIECE); i++)
+        h2o_mem_alloc_pool(&pool, PIECE);
+    void **chunk = (void *)pool.chunks;
+    while (chunk) {
+        void **next = *chunk;
+        free(chunk);
+        chunk = next;
+    }
+}
+
 static void *thread_main(void *arg)
 {
     struct worker *worker = arg;
@@ -122,6 +140,7 @@ static void *thread_main(void *arg)
     upstream_close_all(worker);
     close_graves(worker);
     h2o_evloop_run(worker->loop, 0); /* frees closed sockets */
+    free_recycled_chunks();
     return NULL;
 }
 
