@@ -297,7 +297,8 @@ static int unknown_key(struct walk *walk, const struct config_schema *schema,
 
     for (size_t i = 0; i < schema->count && known.len < 200; i++)
         buf_printf(&known, "%s%s", i > 0 ? ", " : "", schema->fields[i].name);
-    err_set(walk->err, "there is no such key here; known are: %s", known.data);
+    err_set(walk->err, "there is no such key here; known are: %s",
+            known.data != NULL ? known.data : "none");
     return located(walk, &here);
 }
 

@@ -306,6 +306,17 @@ static void test_errors(void **state)
         expect_error(cases[i].text, strlen(cases[i].text), cases[i].expected);
 }
 
+static void test_a_schema_without_keys(void **state)
+{
+    static const struct config_schema empty = {.name = "nothing", .size = 1};
+    struct config *config = NULL;
+    struct err err = {{0}};
+
+    (void)state;
+    assert_int_equal(config_parse("f", "a: b\n", 5, &empty, &config, &err), -1);
+    assert_string_equal(err.msg, "f:1: a: there is no such key here; known are: none");
+}
+
 static void test_depth(void **state)
 {
     AUTO_BUF struct buf text = {0};
@@ -459,6 +470,7 @@ int main(void)
         cmocka_unit_test(test_nothing_means_default),
         cmocka_unit_test(test_an_empty_optional_section_is_there),
         cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_a_schema_without_keys),
         cmocka_unit_test(test_depth),
         cmocka_unit_test(test_size),
         cmocka_unit_test(test_expansion),
