@@ -379,6 +379,8 @@ void bus_free(struct bus **busp)
         wait_closed(bus);
     }
     destroy_object(bus);
+    pthread_mutex_lock(&bus->telling); /* the last callback has returned */
+    pthread_mutex_unlock(&bus->telling);
     bus_subs_free(bus);
     free_bus(bus);
 }

@@ -134,12 +134,15 @@ static PGconn *open_session(struct pg *pg, struct err *err)
     return NULL;
 }
 
-/* A server that went away leaves its end of file in the socket of an idle session. */
+/* A server that went away has closed its end of an idle session; what it said before is unread, so
+ * the end is asked of the kernel, not of libpq. */
 static bool is_stale(PGconn *db)
 {
-    struct pollfd fd = {.fd = PQsocket(db), .events = POLLIN};
+    struct pollfd fd = {.fd = PQsocket(db), .events = POLLIN | POLLRDHUP};
     if (poll(&fd, 1, 0) <= 0)
         return false;
+    if ((fd.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)) != 0)
+        return true;
     return PQconsumeInput(db) == 0 || PQstatus(db) != CONNECTION_OK;
 }
 
