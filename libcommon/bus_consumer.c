@@ -162,8 +162,10 @@ static void run_batch(struct bus_consumer *consumer)
             deadline = bus_now_ms() + EXPIRES_MS + 2 * SLICE_MS;
             break;
         case NOTHING:
-            if (bus_epoch(consumer->bus) != epoch)
+            if (bus_epoch(consumer->bus) != epoch) {
+                consumer->ensured = false; /* the server may have come back without its state */
                 return;
+            }
             break;
         case ENDED:
             return;
@@ -175,6 +177,9 @@ static void run_batch(struct bus_consumer *consumer)
             return;
         }
     }
+    /* A server that knows the consumer says that the request has ended. */
+    if (bus_now_ms() >= deadline)
+        consumer->ensured = false;
 }
 
 static void *consume(void *arg)
