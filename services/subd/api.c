@@ -158,12 +158,12 @@ static void get_keys(struct http_request *request, void *ctx)
 #define BODY_MAX 8192
 
 static const struct http_route routes[] = {
-    {"POST", "/token/challenge", api_token_challenge, HTTP_NO_STORE, BODY_MAX},
-    {"POST", "/token", api_token_issue, HTTP_NO_STORE, BODY_MAX},
-    {"POST", "/token/refresh", api_token_refresh, HTTP_NO_STORE, BODY_MAX},
-    {"GET", "/subscription/{id}", get_subscription, HTTP_NO_STORE, 0},
-    {"GET", "/usage/{id}", get_usage, HTTP_NO_STORE, 0},
-    {"GET", "/.well-known/jwks.json", get_keys, 0, 0},
+    {"POST", "/token/challenge", api_token_challenge, HTTP_NO_STORE | HTTP_CORS, BODY_MAX},
+    {"POST", "/token", api_token_issue, HTTP_NO_STORE | HTTP_CORS, BODY_MAX},
+    {"POST", "/token/refresh", api_token_refresh, HTTP_NO_STORE | HTTP_CORS, BODY_MAX},
+    {"GET", "/subscription/{id}", get_subscription, HTTP_NO_STORE | HTTP_CORS, 0},
+    {"GET", "/usage/{id}", get_usage, HTTP_NO_STORE | HTTP_CORS, 0},
+    {"GET", "/.well-known/jwks.json", get_keys, HTTP_CORS, 0},
 };
 
 static void observe(void *ctx, const struct http_route *route, unsigned status, double seconds)

@@ -9,6 +9,7 @@
 
 #define BATCH     64
 #define POLL_MS   1000
+#define BUSY_MS   10 /* somebody works on what is due */
 #define RETAIN_MS (10 * 60 * 1000)
 
 struct expiry {
@@ -22,7 +23,7 @@ static const struct pg_stmt due_stmt = {
                   " AND expires_at <= $1 ORDER BY expires_at LIMIT 64 FOR UPDATE SKIP LOCKED"};
 static const struct pg_stmt next_stmt = {
     "expiry_next", "SELECT coalesce(min(expires_at), 0) AS next FROM subscription"
-                   " WHERE state = 'active' AND expires_at > $1"};
+                   " WHERE state = 'active'"};
 
 static int end_rows(struct pg_conn *conn, const PGresult *rows, int64_t now,
                     struct record ended[BATCH], int *count, struct err *err)
@@ -59,8 +60,7 @@ int expiry_run(struct subd *subd, struct pg_conn *conn, int64_t now, int *ended,
 {
     AUTO_PG_RESULT PGresult *result = NULL;
     AUTO_FREE struct record *records = mem_array(BATCH, sizeof(*records));
-    if (end_due(conn, now, records, ended, err) ||
-        pg_run(conn, &next_stmt, PG_PARAMS(pg_num(now).s), &result, err))
+    if (end_due(conn, now, records, ended, err) || pg_run(conn, &next_stmt, NULL, 0, &result, err))
         return -1;
     *next = pg_int(result, 0, "next");
     for (int i = 0; i < *ended; i++)
@@ -87,7 +87,7 @@ static int64_t step(void *ctx)
     if (ended == BATCH)
         return 0;
     int64_t left = next ? next * 1000 - clock_wall_ms(subd->clock) : POLL_MS;
-    return left < 1 ? 1 : left > POLL_MS ? POLL_MS : left;
+    return left < BUSY_MS ? BUSY_MS : left > POLL_MS ? POLL_MS : left;
 }
 
 /* Journals' watermarks and usage stay for ever. Bounded, so that no turn holds locks for long. */

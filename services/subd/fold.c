@@ -82,6 +82,12 @@ static const struct pg_stmt grant_stmt = {
 static const struct pg_stmt ungrant_stmt = {
     "fold_ungrant", "UPDATE subscription SET payment_id = NULL, seq = 0 WHERE id = $1"};
 
+/* What could not be read back would hold up every change after it. */
+static bool fits(const char *text, size_t size)
+{
+    return text[0] != '\0' && strlen(text) < size;
+}
+
 /* The row, locked; made where this is the first payment. *found false: nothing was ever bought and
  * this payment does not count. */
 static int lock_subscription(struct pg_conn *conn, const struct fold_payment *payment, int64_t now,
@@ -96,6 +102,8 @@ static int lock_subscription(struct pg_conn *conn, const struct fold_payment *pa
         return -1;
     if (PQntuples(service) == 0)
         return err_set(err, "quotes.service_v1 has no service %s", payment->service_id);
+    if (!fits(pg_text(service, 0, "name"), sizeof(out->pub.service)))
+        return err_set(err, "the name of service %s does not fit", payment->service_id);
     if (pg_run(conn, &create_stmt,
                PG_PARAMS(payment->subscription, pg_num(payment->chain_id).s, payment->contract,
                          payment->subscriber, payment->service_id, pg_text(service, 0, "name")),
@@ -183,6 +191,9 @@ static int fold_again(struct pg_conn *conn, struct record *record, int64_t now,
         return 0;
     if (pg_null(top, 0, "known"))
         return err_set(err, "quotes.plan_v1 has no plan %s", pg_text(top, 0, "plan"));
+    if (!fits(pg_text(top, 0, "tier"), sizeof(record->pub.tier)) ||
+        pg_int(top, 0, "period_seconds") < 1)
+        return err_set(err, "plan %s has an impossible tier or period", pg_text(top, 0, "plan"));
     enum state_event event = pg_int(top, 0, "expires_at") > now ? STATE_PAID : STATE_LAPSED;
     enum sub_state to;
     if (state_transition(record->pub.state, event, &to))

@@ -8,6 +8,7 @@
 #include "services/subd/gauges.h"
 #include "services/subd/lend_choose.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -110,12 +111,7 @@ static int lock_records(struct lending *lending, struct pg_conn *conn, struct er
                        &lending->records, err);
 }
 
-/* An ask that is answered: of an active subscription, and not said before in the same message. */
-static bool lendable(const struct lending *lending, size_t i)
-{
-    return lending->records[i].pub.state == SUB_ACTIVE;
-}
-
+/* Said before in the same message: answered once. */
 static bool repeated(const struct lending *lending, size_t i)
 {
     for (size_t k = 0; k < i; k++) {
@@ -130,7 +126,7 @@ static char *quota_keys(const struct lending *lending)
 {
     AUTO_JSON json_t *list = json_array();
     for (size_t i = 0; i < lending->request->ask_count; i++) {
-        if (lendable(lending, i) && !repeated(lending, i))
+        if (lending->records[i].pub.state == SUB_ACTIVE && !repeated(lending, i))
             json_array_append_new(
                 list, json_pack("{s:s, s:I}", "sub", lending->records[i].pub.id, "period",
                                 (json_int_t)lending->records[i].pub.period_start));
@@ -189,9 +185,9 @@ static int count_open(struct lending *lending, struct pg_conn *conn, const char 
 static json_t *grant_row(const struct lending *lending, const struct lease_grant *grant,
                          const struct record *record)
 {
-    json_t *row =
-        json_pack("{s:s, s:I, s:s, s:I}", "sub", grant->sub, "period", (json_int_t)grant->period,
-                  "day", grant->day, "deadline", (json_int_t)(lending->now_ms + grant->ttl_ms));
+    json_int_t period = grant->period, deadline = lending->now_ms + grant->ttl_ms;
+    json_t *row = json_pack("{s:s, s:I, s:s, s:I}", "sub", grant->sub, "period", period, "day",
+                            grant->day, "deadline", deadline);
     for (int i = 0; i < SUB_KINDS; i++) {
         char max[32];
         const char *name = sub_kind_name((enum sub_kind)i);
@@ -250,6 +246,7 @@ static int transact(struct lending *lending, struct pg_conn *conn, int64_t lease
     AUTO_JSON json_t *rows = json_array();
     if (pg_begin(conn, err) || read_applied(lending, conn, err) || lock_records(lending, conn, err))
         return -1;
+    assert(lending->records);
     AUTO_FREE char *keys = quota_keys(lending);
     if (keys && (lock_quotas(lending, conn, keys, err) || count_open(lending, conn, keys, err)))
         return -1;

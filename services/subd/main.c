@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #define BOOT_RETRY_MS 500
+#define BOOT_AGAIN_MS 5000
 #define STREAM_MS     2000
 #define USAGE_BYTES   (INT64_C(2) << 30)
 /* As payd has them: whoever starts first makes the stream. */
@@ -39,7 +40,6 @@ struct app {
     struct payments *payments;
     struct ledger *ledger;
     struct desk *desk;
-    size_t streams; /* how many are known to exist */
 };
 
 static void pg_health(void *ctx, bool ok, const char *detail)
@@ -69,7 +69,8 @@ static int migrate(struct app *app, struct err *err)
     return 0;
 }
 
-/* subd makes every stream that it reads or writes: any order of start will do. */
+/* subd makes every stream that it reads or writes: any order of start will do, and one that was
+ * lost with its server is there again soon. */
 static int ensure_streams(struct app *app, struct err *err)
 {
     static const struct bus_stream streams[] = {
@@ -83,8 +84,8 @@ static int ensure_streams(struct app *app, struct err *err)
          .max_age_ms = PAYMENTS_MS,
          .max_bytes = PAYMENTS_BYTES},
     };
-    for (; app->streams < ARRAY_LEN(streams); app->streams++) {
-        if (bus_stream_ensure(app->subd.bus, &streams[app->streams], STREAM_MS, err))
+    for (size_t i = 0; i < ARRAY_LEN(streams); i++) {
+        if (bus_stream_ensure(app->subd.bus, &streams[i], STREAM_MS, err))
             return -1;
     }
     return 0;
@@ -98,7 +99,7 @@ static int64_t boot(void *ctx)
     service_dependency(app->service, "schema", true, schema, schema ? "" : err.msg);
     bool streams = ensure_streams(app, &err) == 0;
     service_dependency(app->service, "streams", true, streams, streams ? "" : err.msg);
-    return schema && streams ? TICKER_NEVER : BOOT_RETRY_MS;
+    return schema && streams ? BOOT_AGAIN_MS : BOOT_RETRY_MS;
 }
 
 static int connect_all(struct app *app, struct err *err)

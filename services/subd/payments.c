@@ -23,12 +23,16 @@ struct payments {
     struct ticker *sweep;
 };
 
+/* Two who read the same payment apply it one after the other, the second as it stands then: nobody
+ * comes late with an older state. */
+static const struct pg_stmt lock_stmt = {"payments_lock",
+                                         "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"};
 static const struct pg_stmt find_stmt = {
     "payments_find", "SELECT " FOLD_COLUMNS " FROM payments.payment_v1 p WHERE p.payment_id = $1"};
 /* What is not applied as it stands, and what is applied where payd does not know. */
 static const struct pg_stmt sweep_stmt = {
     "payments_sweep",
-    "SELECT " FOLD_COLUMNS " FROM payments.payment_v1 p"
+    "SELECT p.payment_id FROM payments.payment_v1 p"
     " LEFT JOIN subscription_payment s ON s.payment_id = p.payment_id"
     " WHERE p.state = 'confirmed' OR ((p.state = 'activated') <> coalesce(s.counts, false)"
     " AND p.revision > coalesce(s.revision, 0))"
@@ -39,18 +43,36 @@ static void count(struct payments *payments, const char *result)
     metrics_count(payments->subd->metrics, GAUGES_ACTIVATIONS, result, NULL);
 }
 
-static int apply(struct payments *payments, struct pg_conn *conn,
-                 const struct fold_payment *payment, struct err *err)
+static int transact(struct payments *payments, struct pg_conn *conn, const char *id,
+                    struct fold_payment *payment, struct fold_outcome *outcome, bool *known,
+                    struct err *err)
+{
+    AUTO_PG_RESULT PGresult *row = NULL;
+    if (pg_begin(conn, err) || pg_run(conn, &lock_stmt, PG_PARAMS(id), NULL, err) ||
+        pg_run(conn, &find_stmt, PG_PARAMS(id), &row, err))
+        return -1;
+    *known = PQntuples(row) > 0;
+    if (!*known)
+        return pg_commit(conn, err);
+    if (fold_read(row, 0, payment, err) ||
+        fold_apply(conn, payment, clock_wall_s(payments->subd->clock), outcome, err))
+        return -1;
+    return pg_commit(conn, err);
+}
+
+/* Applies the payment as payd has it now. *known false: it has none of that id. */
+static int apply(struct payments *payments, struct pg_conn *conn, const char *id,
+                 struct fold_payment *payment, bool *known, struct err *err)
 {
     struct subd *subd = payments->subd;
-    struct fold_outcome outcome;
-    if (pg_begin(conn, err) ||
-        fold_apply(conn, payment, clock_wall_s(subd->clock), &outcome, err) ||
-        pg_commit(conn, err)) {
+    struct fold_outcome outcome = {.result = FOLD_NOTED};
+    if (transact(payments, conn, id, payment, &outcome, known, err)) {
         pg_rollback(conn);
         count(payments, "failed");
         return -1;
     }
+    if (!*known)
+        return 0;
     if (outcome.result == FOLD_APPLIED) {
         state_announce(subd->metrics, payment->subscription, outcome.version, outcome.from,
                        outcome.to, outcome.event);
@@ -71,25 +93,13 @@ static int tell(struct payments *payments, const struct fold_payment *payment, s
     return chain_client_activated(payments->subd->bus, &done, TELL_MS, err);
 }
 
-/* *known false: payd's view has no such payment. */
-static int find(struct payments *payments, struct pg_conn *conn, const char *id,
-                struct fold_payment *out, bool *known, struct err *err)
-{
-    (void)payments;
-    AUTO_PG_RESULT PGresult *result = NULL;
-    if (pg_run(conn, &find_stmt, PG_PARAMS(id), &result, err))
-        return -1;
-    *known = PQntuples(result) > 0;
-    return *known ? fold_read(result, 0, out, err) : 0;
-}
-
 static int activate(struct payments *payments, const struct payment_hint *hint, struct err *err)
 {
     struct fold_payment payment;
     bool known;
     AUTO_PG_CONN struct pg_conn *conn = NULL;
     if (subd_session(payments->subd, &conn, err) ||
-        find(payments, conn, hint->payment_id, &payment, &known, err))
+        apply(payments, conn, hint->payment_id, &payment, &known, err))
         return -1;
     if (!known) {
         metrics_count(payments->subd->metrics, GAUGES_ALERTS, "unknown-payment", NULL);
@@ -97,8 +107,6 @@ static int activate(struct payments *payments, const struct payment_hint *hint, 
                   LOG_INT(REVISION, hint->revision));
         return 0;
     }
-    if (apply(payments, conn, &payment, err))
-        return -1;
     pg_release(&conn);
     return tell(payments, &payment, err);
 }
@@ -139,10 +147,12 @@ static int sweep_once(struct payments *payments, struct err *err)
         return -1;
     for (int row = 0; row < PQntuples(rows); row++) {
         struct fold_payment payment;
-        if (fold_read(rows, row, &payment, err) || apply(payments, conn, &payment, err)) {
-            warn(pg_text(rows, row, "payment_id"), err);
-        } else if (tell(payments, &payment, err)) {
-            warn(payment.id, err);
+        const char *id = pg_text(rows, row, "payment_id");
+        bool known;
+        if (apply(payments, conn, id, &payment, &known, err)) {
+            warn(id, err);
+        } else if (known && tell(payments, &payment, err)) {
+            warn(id, err);
             return 0;
         }
     }

@@ -176,7 +176,7 @@ static int take_uri(struct reader *reader, const char *prefix, const char *field
 
 static int take_chain(struct reader *reader, struct siwe *out, struct err *err)
 {
-    char text[20];
+    char text[20] = "";
     if (take(reader, "Chain ID: ", text, sizeof(text), "chain id", err))
         return -1;
     int64_t value = 0;

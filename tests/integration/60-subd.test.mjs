@@ -1,6 +1,7 @@
 // subd against a real PostgreSQL, Redis and NATS: what was bought is activated once, lent without overselling, billed once, ended on time.
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { createLocalJWKSet, jwtVerify } from 'jose';
@@ -212,13 +213,22 @@ class Journal {
   }
 }
 
+async function stream(name) {
+  const bus = await connect('subd');
+  try {
+    return await bus.request(`$JS.API.STREAM.INFO.${name}`, '');
+  } finally {
+    bus.close();
+  }
+}
+
 const alerts = async (what) => {
   let sum = 0;
   for (const one of subds.filter((s) => s.process && !s.process.exit)) sum += await one.metric('octroi_subd_alerts_total', `"${what}"`);
   return sum;
 };
-const changes = (sub) => payd_changes.filter(({ record }) => record.id === sub.id);
-const payd_changes = [];
+const changes = (sub) => heard.filter(({ record }) => record.id === sub.id);
+const heard = [];
 
 before(async () => {
   dir = temporaryDirectory('subd');
@@ -235,7 +245,7 @@ before(async () => {
     told.push(JSON.parse(text));
     payd.publish(reply, { ok: true });
   });
-  proxy.subscribe('octroi.v1.sub.changed.*', ({ text }) => payd_changes.push({ ...JSON.parse(text), at: Date.now() }));
+  proxy.subscribe('octroi.v1.sub.changed.*', ({ text }) => heard.push({ ...JSON.parse(text), at: Date.now() }));
   await Promise.all([subd('subd-1'), subd('subd-2')]);
 });
 
@@ -338,7 +348,7 @@ test('changes are numbered without a gap, and the heartbeat carries the number',
   assert.equal(beat.postgres, true);
   assert.equal(beat.redis, true);
   await Promise.all(Array.from({ length: 20 }, () => new Subscriber().active()));
-  const heads = () => payd_changes.map(({ head }) => head);
+  const heads = () => heard.map(({ head }) => head);
   await waitUntil('all changes', () => heads().at(-1) >= beat.head + 20);
   assert.deepEqual(heads(), Array.from({ length: heads().length }, (_, i) => i + 1));
   const stored = new Set(postgres.rows('SELECT published FROM subscriptions.relay').map((r) => r.published));
@@ -440,13 +450,6 @@ test('batches are applied in order, each once, in whatever order and number they
   assert.equal(sub.quota().used_requests, 78);
   assert.equal(sub.quota().granted_requests, 500);
 });
-
-const streams = {};
-async function stream(name) {
-  streams.bus ??= await connect('subd');
-  return streams.bus.request(`$JS.API.STREAM.INFO.${name}`, '');
-}
-after(() => streams.bus?.close());
 
 test('a repeated number with other content is an alert and kept aside', async () => {
   const sub = await new Subscriber().active();
@@ -760,7 +763,7 @@ test('kill -9 of an instance: the other goes on, and nothing is lost or done twi
   assert.equal(sub.quota().used_requests, billed);
   victim.spawn();
   await victim.ready();
-  const heads = payd_changes.map(({ head }) => head);
+  const heads = heard.map(({ head }) => head);
   assert.deepEqual([...new Set(heads)], Array.from({ length: heads.at(-1) }, (_, i) => i + 1));
 });
 
@@ -802,15 +805,15 @@ test('NATS away: it comes back by itself, and streams that were lost are made ag
   await nats.stop();
   await waitUntil('not ready', async () => (await fetch(`${subds[0].ops}/readyz`)).status === 503);
   const payment = sub.pay({ hint: false });
+  rmSync(join(dir, 'nats', 'jetstream'), { recursive: true });
   await nats.start();
   for (const one of [payd, proxy, admin]) {
     one.close();
     Object.assign(one, { buffer: Buffer.alloc(0), errors: [] });
-    const handlers = [...one.handlers];
     one.handlers = new Map();
     await one.connect();
-    void handlers;
   }
+  proxy.subscribe('octroi.v1.sub.changed.*', ({ text }) => heard.push({ ...JSON.parse(text), at: Date.now() }));
   payd.subscribe('octroi.v1.payment.activated', ({ text, reply }) => {
     told.push(JSON.parse(text));
     payd.publish(reply, { ok: true });
@@ -818,6 +821,13 @@ test('NATS away: it comes back by itself, and streams that were lost are made ag
   await Promise.all(subds.map((one) => one.ready()));
   await sub.become('active');
   await waitUntil('payd to be told', () => told.some((t) => t.payment_id === payment.id));
+  await waitUntil('the streams', async () => !(await stream('OCTROI_USAGE')).error);
+  const journal = new Journal();
+  const lease = await journal.lease(sub, 5);
+  await journal.report([journal.entry(lease, { requests: 5 })]);
+  await journal.settled();
+  const hinted = await new Subscriber().active();
+  await waitUntil('the change', () => changes(hinted).length === 1);
 });
 
 test('nothing is there at the start: it waits, and says so', async () => {
@@ -827,7 +837,8 @@ test('nothing is there at the start: it waits, and says so', async () => {
   const ready = await fetch(`${late.ops}/readyz`);
   assert.equal(ready.status, 503);
   assert.match(await ready.text(), /postgres/);
-  assert.equal((await post(late.api, '/token/challenge', { address: privateKeyToAccount(generatePrivateKey()).address, service: 'api' })).status, 503);
+  const ask = { address: privateKeyToAccount(generatePrivateKey()).address, service: 'api' };
+  await waitUntil('the API', async () => (await post(late.api, '/token/challenge', ask)).status === 503);
   assert.ok(!late.process.log().includes('octroi_subd:x'));
   await late.stop();
   subds.splice(subds.indexOf(late), 1);
