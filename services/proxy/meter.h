@@ -12,6 +12,7 @@ struct journal_cell;
 struct meter_state {
     struct journal_cell *cell; /* set by room_qos once admitted on a lease; NULL: not for sale */
     bool marked;
+    uint64_t early_in;            /* payload bytes seen before the mark */
     uint64_t bytes_in, bytes_out; /* payload bytes, for the access log too */
 };
 

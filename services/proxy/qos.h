@@ -2,11 +2,14 @@
 #ifndef PROXY_QOS_H
 #define PROXY_QOS_H
 
-struct lease;
+#include "services/proxy/billing_wait.h"
+
+struct lease_share;
 
 struct qos_state {
-    struct lease *lease; /* referenced until the exchange ends */
-    void *waiting;       /* what a parked request waits for; NULL */
+    struct lease_share *share; /* referenced until the exchange ends; NULL: not for sale */
+    bool rated;                /* counted against the rate: once, however often it waited */
+    struct billing_wait wait;
 };
 
 #endif
