@@ -348,6 +348,20 @@ test('a stale leader commits nothing', async () => {
   assert.deepEqual(trail(quote).filter((row) => row.state === 'seen').length, 1);
 });
 
+test('a leader that hangs is replaced, and follows again as a standby', async () => {
+  const pair = [await payd('hangs'), await payd('waits')];
+  const first = await waitUntil('a leader', () => leader(pair));
+  const other = pair.find((service) => service !== first);
+  first.process.signal('SIGSTOP');
+  const quote = await bought('hangs');
+  await chain.mine(2);
+  await waitUntil('the other to confirm it', async () => (await get(other, quote.id)).body.state === 'confirmed', { timeout: 30_000 });
+  first.process.signal('SIGCONT');
+  await waitUntil('the first to give way', async () => (await first.metric('octroi_payd_leader')) === 0);
+  assert.equal(await other.metric('octroi_payd_leader'), 1);
+  assert.match(states(quote), /^seen (confirming )?confirmed$/);
+});
+
 test('a chain that is away, hangs or talks nonsense is waited for', async () => {
   node.mode = 'reset';
   const a = await payd('away');

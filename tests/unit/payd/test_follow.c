@@ -324,6 +324,26 @@ static void finds_the_ancestor_at_any_depth(void **state)
     }
 }
 
+/* Where every block is kept, no block too many is given up. */
+static void the_ancestor_is_the_nearest(void **state)
+{
+    (void)state;
+    for (int64_t depth = 1; depth < 60; depth++) {
+        struct bench b;
+        struct err err;
+        enum follow_progress progress = FOLLOW_CURRENT;
+        bench_begin(&b, 0, 100, 20);
+        grow(b.model, 60, 1);
+        bench_restart(&b);
+        settle(&b);
+        reorganise(b.model, depth, depth + 1);
+        assert_int_equal(follow_step(b.follow, &progress, &err), 0);
+        assert_int_equal(progress, FOLLOW_ROLLED_BACK);
+        assert_int_equal(b.model->cursor.number, 60 - depth);
+        bench_end(&b);
+    }
+}
+
 static void a_node_that_lags_takes_nothing_back(void **state)
 {
     (void)state;
@@ -364,8 +384,8 @@ static void disturb(struct model *m, uint32_t *seed)
         m->fail_in = 1 + (int)(next_random(seed) % 20);
         break;
     case 2:
-        m->change_in = 1 + next_random(seed) % 15;
-        m->change_depth = 1 + next_random(seed) % 10;
+        m->change_in = 1 + next_random(seed) % 9;
+        m->change_depth = 1 + next_random(seed) % 30;
         break;
     case 3:
         m->range_limit = next_random(seed) % 9;
@@ -411,6 +431,7 @@ int main(void)
         cmocka_unit_test(reads_from_the_first_block),
         cmocka_unit_test(catches_up_in_ranges),
         cmocka_unit_test(finds_the_ancestor_at_any_depth),
+        cmocka_unit_test(the_ancestor_is_the_nearest),
         cmocka_unit_test(a_node_that_lags_takes_nothing_back),
         cmocka_unit_test(whatever_happens_the_store_ends_as_the_chain),
     };
