@@ -472,3 +472,14 @@ test('what we would not have sold is rejected, and told', async () => {
   assert.equal(rejected.reason, 'unknown-token');
   assert.equal((await activate(quote, 1)).error.code, 'conflict');
 });
+
+test('a plan that the price book does not have is rejected until it has it', async () => {
+  postgres.sql('create table quotes.plan (plan int); create view quotes.plan_v1 as select plan from quotes.plan; grant usage on schema quotes to octroi_payd; grant select on quotes.plan_v1 to octroi_payd');
+  const a = await payd('plans');
+  const quote = await bought('plans', { plan: 7 });
+  assert.equal((await inState(a, quote, 'rejected')).reason, 'unknown-plan');
+  postgres.sql('insert into quotes.plan values (7)');
+  await chain.mine(2);
+  assert.equal((await inState(a, quote, 'confirmed')).reason, null);
+  assert.match(states(quote), /^seen rejected confirming confirmed$/);
+});
