@@ -135,7 +135,7 @@ export class Nats {
     this.port ??= await freePort();
     mkdirSync(this.dir, { recursive: true });
     const env = { NATS_STORE_DIR: join(this.dir, 'jetstream') };
-    for (const user of busUsers) env[`NATS_${user.toUpperCase()}_PASSWORD`] = this.passwords[user];
+    for (const user of busUsers) env[`NATS_${user.toUpperCase()}_PASSWORD`] = JSON.stringify(this.passwords[user]);
     this.process = new Process('nats', 'nats-server', ['-c', join(root, 'compose/nats/nats.conf'), '-a', '127.0.0.1', '-p', String(this.port)],
       { dir: this.dir, detached: this.detached, env });
     await this.process.ensure();
