@@ -2,6 +2,8 @@
 #include "services/proxy/config.h"
 
 #include "services/proxy/billing.h"
+#include "services/proxy/cidr.h"
+#include "services/proxy/pool.h"
 #include "services/proxy/route.h"
 
 #include "libcommon/mem.h"
@@ -197,6 +199,21 @@ static const struct config_schema route_schema = {.name = "route",
                                                   .count = ARRAY_LEN(route_fields),
                                                   .check = route_check};
 
+/* Builds what is made of the configuration, and throws it away: -t finds what start would. */
+static int try_out(const struct proxy_config *config, struct err *err)
+{
+    struct cidr_list trusted;
+    struct pool_set *pools = NULL;
+    struct route_table *routes = NULL;
+    if (cidr_list_new(&config->trusted_proxies, &trusted, err))
+        return -1;
+    cidr_list_free(&trusted);
+    int result = pool_set_new(config, &pools, err) || route_table_new(config, pools, &routes, err);
+    route_table_free(&routes);
+    pool_set_free(&pools);
+    return result ? -1 : 0;
+}
+
 static int root_check(void *section, struct err *err)
 {
     struct proxy_config *config = section;
@@ -208,7 +225,9 @@ static int root_check(void *section, struct err *err)
         if (routes[i].access == ROUTE_SUBSCRIPTION && !config->billing)
             return err_set(
                 err, "route %zu has access: subscription, but there is no billing section", i + 1);
-    return config_worker_count(config, &workers, err);
+    if (config_worker_count(config, &workers, err))
+        return -1;
+    return try_out(config, err);
 }
 
 static const struct config_field root_fields[] = {

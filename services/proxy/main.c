@@ -68,8 +68,10 @@ static int start(struct service *service, struct err *err)
     set_connection_limit(proxy);
     if (cidr_list_new(&proxy->config->trusted_proxies, &proxy->trusted, err) ||
         pool_set_new(proxy->config, &proxy->pools, err) ||
-        route_table_new(proxy->config, proxy->pools, &proxy->routes, err) ||
-        resolver_start(proxy->pools, &proxy->resolver, err) || start_workers(proxy, err))
+        route_table_new(proxy->config, proxy->pools, &proxy->routes, err))
+        return -1;
+    pool_set_resolve(proxy->pools);
+    if (resolver_start(proxy->pools, &proxy->resolver, err) || start_workers(proxy, err))
         return -1;
     log_listeners(proxy);
     return 0;

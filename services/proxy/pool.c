@@ -77,10 +77,20 @@ static int backend_init(struct backend *backend, const struct backend_config *co
     backend->weight = config->weight;
     backend->max_connections = config->max_connections;
     backend->literal = look_up(backend, AI_NUMERICHOST, &found, &unresolved) == 0;
-    if (backend_resolve(backend, &unresolved))
-        log_warn("backend not resolved yet", LOG_STR(BACKEND, backend->authority.base),
-                 LOG_STR(ERROR, unresolved.msg));
     return 0;
+}
+
+void pool_set_resolve(struct pool_set *set)
+{
+    struct err err;
+    for (size_t i = 0; i < set->count; i++) {
+        for (size_t j = 0; j < set->pools[i].count; j++) {
+            struct backend *backend = &set->pools[i].backends[j];
+            if (backend_resolve(backend, &err))
+                log_warn("backend not resolved yet", LOG_STR(BACKEND, backend->authority.base),
+                         LOG_STR(ERROR, err.msg));
+        }
+    }
 }
 
 static int pool_init(struct pool_set *set, struct pool *pool, const struct pool_config *config,

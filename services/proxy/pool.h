@@ -44,9 +44,10 @@ struct pool_set {
     size_t backend_count;
 };
 
-/* Names that do not resolve now are looked up again by the resolver. */
 int pool_set_new(const struct proxy_config *config, struct pool_set **out,
                  struct err *err) MUST_USE;
+/* Blocks. Names that do not resolve now are looked up again by the resolver. */
+void pool_set_resolve(struct pool_set *set);
 void pool_set_free(struct pool_set **set);
 struct pool *pool_set_find(const struct pool_set *set, const char *name);
 /* Looks the backend's name up and takes a changed address over. Blocks. */

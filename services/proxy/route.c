@@ -236,9 +236,9 @@ int route_table_new(const struct proxy_config *config, const struct pool_set *po
         slots *= 2;
     table->slot_mask = slots - 1;
     table->seed = 0xcbf29ce484222325ULL;
-    table->routes = mem_array(config->routes.count, sizeof(*table->routes));
-    table->route_hosts = mem_array(config->routes.count, sizeof(*table->route_hosts));
-    table->hosts = mem_array(config->routes.count, sizeof(*table->hosts));
+    table->routes = mem_array(config->routes.count + 1, sizeof(*table->routes));
+    table->route_hosts = mem_array(config->routes.count + 1, sizeof(*table->route_hosts));
+    table->hosts = mem_array(config->routes.count + 1, sizeof(*table->hosts));
     table->host_slots = mem_array(slots, sizeof(*table->host_slots));
     table->prefix_slots = mem_array(slots, sizeof(*table->prefix_slots));
     for (size_t i = 0; i < config->routes.count; i++) {

@@ -75,12 +75,12 @@ void timer_clear(struct timer *timer)
 static void run_slot(struct timer_wheel *wheel, struct timer **slot, int64_t now_ms)
 {
     /* Detached first: what fires may set timers into this very slot. */
-    struct timer *todo = *slot;
+    wheel->running = *slot;
     *slot = NULL;
-    if (todo)
-        todo->link = &todo;
-    while (todo) {
-        struct timer *timer = todo;
+    if (wheel->running)
+        wheel->running->link = &wheel->running;
+    while (wheel->running) {
+        struct timer *timer = wheel->running;
         timer_unlink(wheel, timer);
         if (timer->due_ms == TIMER_NEVER)
             continue;

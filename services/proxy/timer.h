@@ -23,6 +23,7 @@ struct timer {
 struct timer_wheel {
     int64_t tick; /* all slots up to this one have run */
     size_t count;
+    struct timer *running; /* rest of the slot that is being run */
     struct timer *slots[TIMER_LEVELS][TIMER_SLOTS];
 };
 
