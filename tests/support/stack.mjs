@@ -115,6 +115,11 @@ export class Stack {
       await this.services[role].start();
       this.say(`${role} on port ${this.ports[role]}`);
     }));
+    // payd serves while the chain is away; a stack that is ready can sell.
+    await waitUntil('payd to have read the chain', async () => {
+      const { dependencies } = await (await fetch(`${this.services.payd.ops}/readyz`)).json();
+      return dependencies.find(({ name }) => name === 'chain')?.ok;
+    });
     this.proxy = await this.instance('proxy', 'proxy', { config: this.proxyConfig, ports: { http: this.ports.proxy, ops: this.ports.proxy_ops } });
     await this.proxy.start();
     this.say(`proxy on port ${this.ports.proxy}`);
