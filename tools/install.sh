@@ -10,7 +10,7 @@ wanted() {
     grep -hv '^#' "${lists[@]}" | while read -r package; do
         if [ "$package" != node ]; then
             echo "$package"
-        elif ! node -e 'process.exit(+process.versions.node.split(".")[0] < 18)' 2>/dev/null || ! command -v npm >/dev/null; then
+        elif ! node -e 'process.exit(process.versions.node.split(".")[0] < 18 ? 1 : 0)' 2>/dev/null || ! command -v npm >/dev/null; then
             printf 'nodejs\nnpm\n'
         fi
     done
