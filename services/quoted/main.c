@@ -87,6 +87,13 @@ static int start(struct service *service, struct err *err)
     return api_start(quoted, err);
 }
 
+static bool same_chain(const struct pricebook_chain *a, const struct pricebook_chain *b)
+{
+    return a->domain.chain_id == b->domain.chain_id &&
+           memcmp(a->domain.contract, b->domain.contract, 20) == 0 &&
+           memcmp(a->tokens, b->tokens, sizeof(a->tokens)) == 0;
+}
+
 /* What a contract or a signer change means for quotes under way cannot be answered in between. */
 static int check_fixed(const struct quoted *quoted, const struct settings *settings,
                        struct err *err)
@@ -101,7 +108,7 @@ static int check_fixed(const struct quoted *quoted, const struct settings *setti
     sign_key_address(key, address);
     sign_key_free(&key);
     hex_address_format(address, signer);
-    if (memcmp(&chain, &quoted->chain, sizeof(chain)) != 0 || strcmp(signer, quoted->signer) != 0)
+    if (!same_chain(&chain, &quoted->chain) || strcmp(signer, quoted->signer) != 0)
         return err_set(err, "chain, its tokens or the signer changed: that needs a restart");
     return 0;
 }
