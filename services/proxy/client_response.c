@@ -201,6 +201,7 @@ static void respond(struct exchange *exchange, const struct response *response,
     struct frame frame = {.count = 0};
     frame_add(&frame, writer.start, (size_t)(writer.at - writer.start));
     frame_piece(&frame, piece, client->chunked);
+    frame_flatten(&frame, &writer);
     client_write(client, frame.iov, frame.count);
 }
 

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#define FLAT_MAX 2048
+
 void frame_add(struct frame *frame, const void *data, size_t len)
 {
     union {
@@ -36,4 +38,17 @@ void frame_piece(struct frame *frame, const struct piece *piece, bool chunked)
         frame_add(frame, piece->trailers.base, piece->trailers.len);
         frame_add(frame, "\r\n", 2);
     }
+}
+
+void frame_flatten(struct frame *frame, struct head_writer *writer)
+{
+    size_t total = 0;
+    for (int i = 1; i < frame->count; i++)
+        total += frame->iov[i].iov_len;
+    if (total > FLAT_MAX || total > (size_t)(writer->end - writer->at))
+        return;
+    for (int i = 1; i < frame->count; i++)
+        head_add(writer, frame->iov[i].iov_base, frame->iov[i].iov_len);
+    frame->iov[0].iov_len = (size_t)(writer->at - writer->start);
+    frame->count = 1;
 }

@@ -16,4 +16,8 @@ void frame_add(struct frame *frame, const void *data, size_t len);
 /* The piece's bytes must stay until the frame is written. */
 void frame_piece(struct frame *frame, const struct piece *piece, bool chunked);
 
+/* The frame begins with the head in `writer`: where the rest is short it is copied behind it, which
+ * is cheaper than a vector. */
+void frame_flatten(struct frame *frame, struct head_writer *writer);
+
 #endif

@@ -5,12 +5,12 @@
 
 #include <errno.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/socket.h>
 
 ssize_t io_read(int fd, char *buf, size_t len)
 {
     for (;;) {
-        ssize_t n = read(fd, buf, len);
+        ssize_t n = recv(fd, buf, len, 0);
         if (n >= 0)
             return n;
         if (errno == EAGAIN)
@@ -49,10 +49,13 @@ void io_queue_take(struct io_queue *queue, size_t len)
     queue->len -= len;
 }
 
-static ssize_t write_some(int fd, const struct iovec *iov, int count)
+static ssize_t write_some(int fd, struct iovec *iov, int count)
 {
+    /* The socket calls: read and write come to the same by a longer way. */
+    struct msghdr message = {.msg_iov = iov, .msg_iovlen = (size_t)count};
     for (;;) {
-        ssize_t n = count == 1 ? write(fd, iov->iov_base, iov->iov_len) : writev(fd, iov, count);
+        ssize_t n = count == 1 ? send(fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL)
+                               : sendmsg(fd, &message, MSG_NOSIGNAL);
         if (n >= 0)
             return n;
         if (errno == EAGAIN)

@@ -136,6 +136,7 @@ static enum outcome send_request(struct upstream *upstream)
             return FAILED;
         if (result > 0)
             frame_piece(&frame, &piece, exchange->body == BODY_CHUNKED);
+        frame_flatten(&frame, &writer);
         upstream->request_sent = result > 0 && piece.end;
     }
     exchange->upstream_ns = upstream->worker->now_ns;
