@@ -167,10 +167,10 @@ void token_cache_add(struct token_cache *cache, const char *token, size_t len,
         entry->len = len;
         entry->hash = hash;
         entry->next = *bucket;
+        entry->used = false; /* until it comes again: most tokens that come once never do */
         *bucket = (uint32_t)(entry - cache->entries);
         cache->count++;
     }
-    entry->used = true;
     entry->claims = *claims;
 }
 
