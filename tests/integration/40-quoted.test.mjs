@@ -452,7 +452,7 @@ test('a dependency that is away at start is waited for, and shown', async () => 
       const text = await ready.text();
       return ready.status === 503 && /price book/.test(text);
     });
-    assert.equal((await call('GET', '/pricing', { url: waiting.url })).status, 200, 'prices come from the file');
+    await waitUntil('prices, which come from the file', async () => (await call('GET', '/pricing', { url: waiting.url })).status === 200);
     const refused = await ask(wallet(), {}, { url: waiting.url });
     assert.equal(refused.status, 503);
     await postgres.start();

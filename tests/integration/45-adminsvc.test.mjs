@@ -367,7 +367,7 @@ test('postgres away: 503 and not ready; back: everything goes on', async () => {
   waiting.spawn();
   try {
     await waiting.alive();
-    assert.equal((await call('GET', '/keys', { url: waiting.url })).status, 503);
+    await waitUntil('a refusal', async () => (await call('GET', '/keys', { url: waiting.url })).status === 503);
     await postgres.start();
     await waiting.ready();
     await must(200, 'GET', '/keys', { url: waiting.url });
