@@ -172,9 +172,7 @@ void request_refuse(struct request *request, enum problem problem, const char *d
     va_start(args, detail);
     vsnprintf(text, sizeof(text), detail, args);
     va_end(args);
-    char *copy = h2o_mem_alloc_pool(&request->pool, strlen(text) + 1);
-    strcpy(copy, text);
-    request->problem_detail = copy;
+    request->problem_detail = h2o_strdup(&request->pool, text, SIZE_MAX).base;
 }
 
 const char *request_id(const struct request *request)
