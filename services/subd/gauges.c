@@ -34,7 +34,7 @@ const struct metric_desc gauges_table[GAUGES_COUNT] = {
                               0},
     [GAUGES_BATCHES] = {"octroi_subd_usage_batches_total",
                         METRIC_COUNTER,
-                        "usage batches: applied, repeated, early, parked, failed",
+                        "usage batches: applied, repeated, kept, early, parked, failed",
                         {"result"},
                         0},
     [GAUGES_ENTRIES] = {"octroi_subd_usage_entries_total",
@@ -46,7 +46,7 @@ const struct metric_desc gauges_table[GAUGES_COUNT] = {
         {"octroi_subd_alerts_total",
          METRIC_COUNTER,
          "what a person has to look at: malformed-batch, differing-batch, fenced-journal, "
-         "unknown-lease, overspent-lease, unknown-payment",
+         "unknown-lease, stuck-batch, unknown-payment",
          {"what"},
          0},
     [GAUGES_TOKENS] = {"octroi_subd_tokens_total",

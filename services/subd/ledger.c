@@ -4,6 +4,7 @@
 #include "libcommon/eth/hex.h"
 #include "libcommon/log.h"
 #include "services/subd/gauges.h"
+#include "services/subd/ticker.h"
 
 #include <openssl/sha.h>
 #include <string.h>
@@ -11,10 +12,12 @@
 #define ACK_WAIT_MS 30000
 #define EARLY_MS    200
 #define FAILED_MS   1000
+#define SWEEP_MS    5000
 
 struct ledger {
     struct subd *subd;
     struct bus_consumer *consumer;
+    struct ticker *sweep;
 };
 
 static void count(struct ledger *ledger, const char *result)
@@ -78,6 +81,10 @@ static void settle(struct ledger *ledger, struct pg_conn *conn, struct bus_msg *
         count(ledger, "repeated");
         bus_msg_ack(msg);
         return;
+    case LEDGER_KEPT:
+        count(ledger, "kept");
+        bus_msg_ack(msg);
+        return;
     case LEDGER_EARLY:
         count(ledger, "early");
         bus_msg_nak(msg, EARLY_MS);
@@ -89,6 +96,52 @@ static void settle(struct ledger *ledger, struct pg_conn *conn, struct bus_msg *
         park(ledger, conn, msg, "fenced-journal", "the journal is fenced");
         return;
     }
+}
+
+/* The kept batch whose turn it is. false: there is none, or it is not applied. */
+static bool follow_one(struct ledger *ledger, struct pg_conn *conn, const char *journal)
+{
+    AUTO_FREE char *text = NULL;
+    struct usage_batch batch = {0};
+    struct err err;
+    char sha256[65];
+    enum ledger_result result;
+    int64_t strange;
+    if (ledger_next(conn, journal, &text, &err) || !text)
+        return false;
+    digest(text, strlen(text), sha256);
+    int failed = usage_batch_decode(text, strlen(text), &batch, &err) ||
+                 ledger_apply(conn, &batch, text, sha256, &result, &strange, &err);
+    if (failed) {
+        alert(ledger, "stuck-batch");
+        log_error("kept usage batch is not applied", LOG_STR(JOURNAL, journal),
+                  LOG_STR(ERROR, err.msg));
+    } else if (result == LEDGER_APPLIED) {
+        applied(ledger, &batch, strange);
+    }
+    usage_batch_clear(&batch);
+    return !failed && (result == LEDGER_APPLIED || result == LEDGER_REPEATED);
+}
+
+static void follow(struct ledger *ledger, struct pg_conn *conn, const char *journal)
+{
+    while (follow_one(ledger, conn, journal))
+        ;
+}
+
+/* Batches are kept by one transaction and applied by another: who dies between them is made good
+ * here. */
+static int64_t sweep(void *ctx)
+{
+    struct ledger *ledger = ctx;
+    AUTO_PG_CONN struct pg_conn *conn = NULL;
+    AUTO_PG_RESULT PGresult *rows = NULL;
+    struct err err;
+    if (subd_session(ledger->subd, &conn, &err) || ledger_waiting(conn, &rows, &err))
+        return SWEEP_MS;
+    for (int row = 0; row < PQntuples(rows); row++)
+        follow(ledger, conn, pg_text(rows, row, "journal"));
+    return SWEEP_MS;
 }
 
 static void work(struct ledger *ledger, struct pg_conn *conn, struct bus_msg *msg,
@@ -117,6 +170,8 @@ static void work(struct ledger *ledger, struct pg_conn *conn, struct bus_msg *ms
         return;
     }
     settle(ledger, conn, msg, batch, result, strange);
+    if (result == LEDGER_APPLIED || result == LEDGER_KEPT)
+        follow(ledger, conn, batch->journal);
 }
 
 static void on_batch(void *ctx, struct bus_msg *msg)
@@ -145,8 +200,10 @@ int ledger_start(struct subd *subd, struct ledger **out, struct err *err)
     struct ledger *ledger = mem_zalloc(sizeof(*ledger));
     *out = ledger;
     ledger->subd = subd;
-    return bus_consume(subd->bus, USAGE_STREAM, "subd", ACK_WAIT_MS, on_batch, ledger,
-                       &ledger->consumer, err);
+    if (bus_consume(subd->bus, USAGE_STREAM, "subd", ACK_WAIT_MS, on_batch, ledger,
+                    &ledger->consumer, err))
+        return -1;
+    return ticker_start("ledger", sweep, ledger, &ledger->sweep, err);
 }
 
 void ledger_stop(struct ledger **ptr)
@@ -156,5 +213,6 @@ void ledger_stop(struct ledger **ptr)
         return;
     *ptr = NULL;
     bus_consumer_stop(&ledger->consumer);
+    ticker_stop(&ledger->sweep);
     free(ledger);
 }

@@ -11,7 +11,8 @@
     "WITH e AS (SELECT * FROM jsonb_to_recordset($1::jsonb -> 'entries') AS e(sub text,"           \
     " lease bigint, period bigint, day date, requests bigint, bytes_in bigint, bytes_out bigint,"  \
     " messages bigint, events bigint, cost bigint, closed boolean))"
-#define OWN " l.id = e.lease AND l.subscription = e.sub AND l.journal = $2"
+#define KEPT_AT_MOST 10000 /* batches of a journal */
+#define OWN          " l.id = e.lease AND l.subscription = e.sub AND l.journal = $2"
 
 static const struct pg_stmt journal_stmt = {
     "ledger_journal", "INSERT INTO journal (journal) VALUES ($1) ON CONFLICT DO NOTHING"};
@@ -93,6 +94,19 @@ static const struct pg_stmt days_stmt = {
 static const struct pg_stmt advance_stmt = {
     "ledger_advance", "UPDATE journal SET watermark = $2, final = final OR $3::boolean,"
                       " updated_at = now() WHERE journal = $1"};
+static const struct pg_stmt keep_stmt = {
+    "ledger_keep", "INSERT INTO early_batch AS e (journal, seq, sha256, payload)"
+                   " VALUES ($1, $2, $3, $4) ON CONFLICT (journal, seq)"
+                   " DO UPDATE SET kept_at = e.kept_at RETURNING sha256"};
+static const struct pg_stmt drop_stmt = {
+    "ledger_drop", "DELETE FROM early_batch WHERE journal = $1 AND seq <= $2"};
+static const struct pg_stmt next_stmt = {
+    "ledger_next", "SELECT e.payload FROM journal j JOIN early_batch e"
+                   " ON e.journal = j.journal AND e.seq = j.watermark + 1 WHERE j.journal = $1"};
+static const struct pg_stmt waiting_stmt = {"ledger_waiting",
+                                            "SELECT j.journal FROM early_batch e JOIN journal j"
+                                            " ON e.journal = j.journal AND e.seq = j.watermark + 1"
+                                            " WHERE NOT j.fenced LIMIT 64"};
 static const struct pg_stmt park_stmt = {
     "ledger_park", "INSERT INTO parked_batch (subject, sha256, reason, payload)"
                    " VALUES ($1, $2, $3, $4::bytea) ON CONFLICT DO NOTHING"};
@@ -109,6 +123,19 @@ static int judge_repeat(struct pg_conn *conn, const struct usage_batch *batch, c
     return 0;
 }
 
+/* Kept under the journal's lock; another content under the same number is not. */
+static int keep_early(struct pg_conn *conn, const struct usage_batch *batch, const char *text,
+                      const char *sha256, enum ledger_result *result, struct err *err)
+{
+    AUTO_PG_RESULT PGresult *kept = NULL;
+    if (pg_run(conn, &keep_stmt, PG_PARAMS(batch->journal, pg_num(batch->seq).s, sha256, text),
+               &kept, err))
+        return -1;
+    if (strcmp(pg_text(kept, 0, "sha256"), sha256) != 0)
+        *result = LEDGER_DIFFERING;
+    return 0;
+}
+
 /* Locks the journal and says what is to be done; LEDGER_APPLIED: it is the next one. */
 static int judge(struct pg_conn *conn, const struct usage_batch *batch, const char *sha256,
                  enum ledger_result *result, struct err *err)
@@ -122,9 +149,10 @@ static int judge(struct pg_conn *conn, const struct usage_batch *batch, const ch
     int64_t watermark = pg_int(journal, 0, "watermark");
     if (batch->seq <= watermark)
         return judge_repeat(conn, batch, sha256, result, err);
-    *result = pg_bool(journal, 0, "fenced") ? LEDGER_FENCED
-              : batch->seq == watermark + 1 ? LEDGER_APPLIED
-                                            : LEDGER_EARLY;
+    *result = pg_bool(journal, 0, "fenced")            ? LEDGER_FENCED
+              : batch->seq == watermark + 1            ? LEDGER_APPLIED
+              : batch->seq - watermark <= KEPT_AT_MOST ? LEDGER_KEPT
+                                                       : LEDGER_EARLY;
     return 0;
 }
 
@@ -150,7 +178,8 @@ static int write_batch(struct pg_conn *conn, const struct usage_batch *batch, co
     if (pg_run(conn, &batch_stmt,
                PG_PARAMS(batch->journal, seq.s, sha256, pg_num((int64_t)batch->count).s), NULL,
                err) ||
-        (batch->count && write_entries(conn, batch, text, strange, err)))
+        (batch->count && write_entries(conn, batch, text, strange, err)) ||
+        pg_run(conn, &drop_stmt, PG_PARAMS(batch->journal, seq.s), NULL, err))
         return -1;
     return pg_run(conn, &advance_stmt,
                   PG_PARAMS(batch->journal, seq.s, batch->final ? "true" : "false"), NULL, err);
@@ -162,11 +191,28 @@ int ledger_apply(struct pg_conn *conn, const struct usage_batch *batch, const ch
     *strange = 0;
     if (pg_begin(conn, err) || judge(conn, batch, sha256, result, err) ||
         (*result == LEDGER_APPLIED && write_batch(conn, batch, text, sha256, strange, err)) ||
+        (*result == LEDGER_KEPT && keep_early(conn, batch, text, sha256, result, err)) ||
         pg_commit(conn, err)) {
         pg_rollback(conn);
         return -1;
     }
     return 0;
+}
+
+int ledger_next(struct pg_conn *conn, const char *journal, char **text, struct err *err)
+{
+    AUTO_PG_RESULT PGresult *row = NULL;
+    *text = NULL;
+    if (pg_run(conn, &next_stmt, PG_PARAMS(journal), &row, err))
+        return -1;
+    if (PQntuples(row))
+        *text = mem_strdup(pg_text(row, 0, "payload"));
+    return 0;
+}
+
+int ledger_waiting(struct pg_conn *conn, PGresult **out, struct err *err)
+{
+    return pg_run(conn, &waiting_stmt, NULL, 0, out, err);
 }
 
 int ledger_park(struct pg_conn *conn, const char *subject, const void *data, size_t len,

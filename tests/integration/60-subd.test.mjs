@@ -275,6 +275,7 @@ test('a confirmed payment activates once, whatever number of hints and instances
   await waitUntil('payd to be told', () => told.filter((t) => t.payment_id === payment.id).length >= 21);
   assert.ok(told.every((t) => t.payment_id !== payment.id || (t.revision === 3 && t.subscription === sub.id)));
   assert.equal((await sub.record()).version, 1);
+  await waitUntil('the change', () => changes(sub).length > 0);
   assert.equal(changes(sub).length, 1);
   assert.deepEqual(changes(sub)[0].record, record);
 });
@@ -438,17 +439,18 @@ test('batches are applied in order, each once, in whatever order and number they
   const sub = await new Subscriber().active({ plan: 2 });
   const journal = new Journal();
   const lease = await journal.lease(sub, 500);
-  const texts = Array.from({ length: 12 }, (_, i) => journal.batch([journal.entry(lease, { requests: i + 1 })]));
-  for (const text of [...texts].reverse()) await journal.send(text);
-  for (const text of texts) await journal.send(text);
-  await journal.settled(12);
+  const texts = Array.from({ length: 300 }, () => journal.batch([journal.entry(lease, { requests: 1 })]));
+  await Promise.all([...texts].reverse().map((text) => journal.send(text)));
+  await Promise.all(texts.map((text) => journal.send(text)));
+  await journal.settled(300);
   await waitUntil('the queue to be empty', async () => {
     const rows = postgres.rows(`SELECT used_requests FROM subscriptions.lease WHERE id = ${lease.lease}`);
-    assert.equal(rows[0].used_requests, 78);
+    assert.equal(rows[0].used_requests, 300);
     return (await stream('OCTROI_USAGE')).state.messages === 0;
   });
-  assert.equal(sub.quota().used_requests, 78);
+  assert.equal(sub.quota().used_requests, 300);
   assert.equal(sub.quota().granted_requests, 500);
+  assert.deepEqual(postgres.rows('SELECT * FROM subscriptions.early_batch'), []);
 });
 
 test('a repeated number with other content is an alert and kept aside', async () => {
@@ -834,9 +836,11 @@ test('nothing is there at the start: it waits, and says so', async () => {
   const port = await freePort();
   const late = await subd('subd-late', { ready: false, env: { OCTROI_POSTGRES: `postgresql://octroi_subd:x@127.0.0.1:${port}/octroi`, OCTROI_NATS_URL: `nats://127.0.0.1:${port}`, OCTROI_REDIS_URL: `redis://127.0.0.1:${port}` } });
   await late.alive();
-  const ready = await fetch(`${late.ops}/readyz`);
-  assert.equal(ready.status, 503);
-  assert.match(await ready.text(), /postgres/);
+  await waitUntil('what it waits for', async () => {
+    const ready = await fetch(`${late.ops}/readyz`);
+    assert.equal(ready.status, 503);
+    return /postgres.*nats/.test(await ready.text());
+  });
   const ask = { address: privateKeyToAccount(generatePrivateKey()).address, service: 'api' };
   await waitUntil('the API', async () => (await post(late.api, '/token/challenge', ask)).status === 503);
   assert.ok(!late.process.log().includes('octroi_subd:x'));
