@@ -120,7 +120,7 @@ static size_t remove_segments(char *buf, size_t len)
 
 const char *path_normalize(h2o_iovec_t in, char *out, size_t *out_len)
 {
-    size_t len;
+    size_t len = 0;
     const char *why = decode_all(in, out, &len);
     if (why)
         return why;
