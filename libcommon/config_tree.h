@@ -1,5 +1,5 @@
 /* A YAML text as a tree with the line of each node, and the memory that a configuration lives in.
- * For config*.c only. */
+ * For config*.c, and for who names lines of such a file. */
 #ifndef LIBCOMMON_CONFIG_TREE_H
 #define LIBCOMMON_CONFIG_TREE_H
 

@@ -216,6 +216,19 @@ static int read_slot(struct quoted *quoted, struct http_request *request,
     return 0;
 }
 
+/* Terms hold times of 2026 to 2057. -1: refused. */
+static int read_clock(struct quoted *quoted, struct http_request *request, struct offer_wish *wish)
+{
+    int64_t now = clock_wall_s(quoted->clock);
+    if (now >= QUOTE_EPOCH && now < TERMS_LAST) {
+        wish->bucket = terms_bucket(now, wish->ttl);
+        return 0;
+    }
+    log_error("this machine's clock is wrong: no quote can be signed");
+    REFUSE(quoted, request, PROBLEM_UNAVAILABLE, "quotes cannot be signed at the moment");
+    return -1;
+}
+
 static void issue(struct quoted *quoted, struct http_request *request,
                   const struct offer_wish *wish, const struct terms_offer *terms)
 {
@@ -251,7 +264,8 @@ static void quote_from(struct quoted *quoted, struct http_request *request,
         !http_idempotent_begin(request, order->subscriber_hex) ||
         read_slot(quoted, request, &wish, &slot) != 0)
         return;
-    wish.bucket = terms_bucket(clock_wall_s(quoted->clock), wish.ttl);
+    if (read_clock(quoted, request, &wish) != 0)
+        return;
     if (offer_terms(&wish, &slot, &terms, &why) != TERMS_OK) {
         REFUSE(quoted, request, PROBLEM_CONFLICT, "%s", why.msg);
         return;

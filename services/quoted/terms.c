@@ -20,7 +20,7 @@ const char *terms_kind_name(enum terms_kind kind)
 
 uint32_t terms_bucket(int64_t now, int64_t ttl)
 {
-    assert(now >= QUOTE_EPOCH && now <= UINT32_MAX && ttl > 0);
+    assert(now >= QUOTE_EPOCH && now < TERMS_LAST && ttl > 0);
     return (uint32_t)(now - now % ttl);
 }
 

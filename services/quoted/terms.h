@@ -5,6 +5,8 @@
 
 #include "libcommon/proto/quote.h"
 
+/* From here on `valid until` would not fit its 24 bits, with the longest ttl. */
+#define TERMS_LAST      (QUOTE_EPOCH + 60LL * (1 << 24) - 10000)
 #define TERMS_MAX_AHEAD (20LL * 366 * 86400) /* seconds from now to the end of a renewed grant */
 
 enum terms_kind { TERMS_NEW, TERMS_RENEWAL, TERMS_CHANGE };

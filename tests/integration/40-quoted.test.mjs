@@ -4,13 +4,16 @@ import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { compactSignatureToSignature, decodeFunctionData, hashTypedData, parseAbi, parseCompactSignature, recoverTypedDataAddress, serializeSignature } from 'viem';
+import {
+  compactSignatureToSignature, createPublicClient, createWalletClient, decodeFunctionData, defineChain, hashTypedData, http, parseAbi, parseCompactSignature,
+  recoverTypedDataAddress, serializeSignature,
+} from 'viem';
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts';
 
 import { packTerms, serviceId, subscriptionId } from '../../contracts/script/terms.mjs';
 import { Bus } from '../support/bus.mjs';
 import { freePort, removeDirectory, root, temporaryDirectory, waitUntil } from '../support/process.mjs';
-import { Nats, Postgres, Redis } from '../support/servers.mjs';
+import { Chain, Nats, Postgres, Redis, accounts } from '../support/servers.mjs';
 import { Service } from '../support/service.mjs';
 
 const CONTRACT = '0x5FbDB2315678afecb367f032d93F642f64180aa3';
@@ -19,7 +22,12 @@ const CHAIN = 4441;
 const TTL = 300;
 const DAY = 86_400;
 const erc20 = parseAbi(['function approve(address spender, uint256 amount) returns (bool)']);
-const octroi = parseAbi(['function pay(bytes32 serviceId, address token, uint256 terms, bytes32 r, bytes32 vs)']);
+const octroi = parseAbi([
+  'function pay(bytes32 serviceId, address token, uint256 terms, bytes32 r, bytes32 vs)',
+  'function slotOf(address subscriber, bytes32 serviceId) view returns (uint256)',
+  'function mint(address to, uint256 amount)',
+  'function balanceOf(address owner) view returns (uint256)',
+]);
 
 const BOOK = `
 tokens:
@@ -46,6 +54,7 @@ let quoted;
 const key = generatePrivateKey();
 const slots = new Map();
 let chainAnswers = true;
+let live; // a contract whose slots payd tells, in place of those of the test
 
 const wallet = () => privateKeyToAccount(generatePrivateKey()).address;
 
@@ -101,9 +110,14 @@ async function service(name, env = {}) {
 
 async function playPayd() {
   payd = await new Bus({ port: nats.port, user: 'payd', password: nats.passwords.payd }).connect();
-  payd.subscribe('octroi.v1.chain.slot', ({ text, reply }) => {
+  payd.subscribe('octroi.v1.chain.slot', async ({ text, reply }) => {
     if (!chainAnswers) return;
     const { subscriber, service_id: id } = JSON.parse(text);
+    if (live) {
+      const slot = await live.slotOf(subscriber, id);
+      payd.publish(reply, { slot: `0x${slot.toString(16).padStart(64, '0')}`, pending: false, revoked: false, head: 12, chain_id: CHAIN, contract: live.contract });
+      return;
+    }
     const { slot = 0n, pending = false, revoked = false } = slots.get(`${subscriber.toLowerCase()} ${id}`) ?? {};
     payd.publish(reply, { slot: `0x${slot.toString(16).padStart(64, '0')}`, pending, revoked, head: 12, chain_id: CHAIN, contract: CONTRACT });
   }, 'payd');
@@ -490,6 +504,40 @@ test('a wrong configuration is refused with its place, and no secret is ever log
   const logs = readFileSync(quoted.process.logFile, 'utf8');
   assert.ok(!logs.includes(key.slice(2, 20)) && !logs.includes('quoted-password'));
   assert.ok(logs.includes(privateKeyToAccount(key).address), 'the address of the signing key is logged');
+});
+
+test('the contract takes what was quoted: new, renewal, change of plan; and each quote once', async () => {
+  const chain = new Chain({ dir: join(dir, 'chain'), chainId: CHAIN });
+  let seller;
+  try {
+    await chain.start();
+    const payer = privateKeyToAccount(accounts[2]);
+    const { contract, token } = chain.deploy({ signer: privateKeyToAccount(key).address, payee: payer.address, operator: payer.address });
+    const network = defineChain({ id: CHAIN, name: 'test', nativeCurrency: { name: 'x', symbol: 'x', decimals: 18 }, rpcUrls: { default: { http: [chain.url] } } });
+    const client = createPublicClient({ chain: network, transport: http(chain.url), pollingInterval: 20 });
+    const purse = createWalletClient({ account: payer, chain: network, transport: http(chain.url) });
+    const settled = async (hash) => (await client.waitForTransactionReceipt({ hash })).status;
+    const balance = () => client.readContract({ address: token, abi: octroi, functionName: 'balanceOf', args: [payer.address] });
+    live = { contract, slotOf: (subscriber, id) => client.readContract({ address: contract, abi: octroi, functionName: 'slotOf', args: [subscriber, id] }) };
+    assert.equal(await settled(await purse.writeContract({ address: token, abi: octroi, functionName: 'mint', args: [payer.address, 10n ** 9n] })), 'success');
+    writeFileSync(join(dir, 'live.yaml'), BOOK.replace(', ALT: "3"', '').replace(/\n {2}ALT:.*/, ''));
+    seller = await service('quoted-live', { OCTROI_SECRETS: join(dir, 'chain'), OCTROI_PRICEBOOK: join(dir, 'live.yaml') });
+    await seller.start();
+    for (const [changes, kind] of [[{}, 'new'], [{ duration_days: 60 }, 'renewal'], [{ tier: 'large' }, 'change'], [{ tier: 'large' }, 'renewal']]) {
+      const body = await quote(payer.address, changes, { url: seller.url });
+      assert.equal(body.kind, kind);
+      const held = await balance();
+      for (const { to, data, value } of body.transactions) assert.equal(await settled(await purse.sendTransaction({ to, data, value: BigInt(value) })), 'success', kind);
+      assert.equal(held - (await balance()), BigInt(body.amount_due), kind);
+      assert.equal(await live.slotOf(payer.address, serviceId('api')), BigInt(body.quote.terms));
+      const [{ to, data }] = body.transactions.slice(-1);
+      await assert.rejects(client.call({ account: payer.address, to, data }), 'a quote is paid once');
+    }
+  } finally {
+    live = undefined;
+    await seller?.stop();
+    await chain.stop();
+  }
 });
 
 test('metrics count quotes and refusals', async () => {
