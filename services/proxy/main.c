@@ -36,8 +36,11 @@ static int start_workers(struct proxy *proxy, struct err *err)
     if (config_worker_count(proxy->config, &count, err))
         return -1;
     proxy->workers = mem_array(count, sizeof(struct worker *));
-    for (; proxy->worker_count < count; proxy->worker_count++)
-        proxy->workers[proxy->worker_count] = worker_new(proxy, (unsigned)proxy->worker_count);
+    for (unsigned i = 0; i < count; i++) {
+        proxy->worker_count++;
+        if (worker_new(proxy, i, &proxy->workers[i], err))
+            return -1;
+    }
     for (size_t i = 0; i < count; i++)
         if (worker_listen(proxy->workers[i], err))
             return -1;
@@ -45,8 +48,7 @@ static int start_workers(struct proxy *proxy, struct err *err)
                                                 proxy->workers, count, &proxy->billing, err))
         return -1;
     for (size_t i = 0; i < count; i++)
-        if (worker_start(proxy->workers[i], err))
-            return -1;
+        worker_start(proxy->workers[i]);
     return 0;
 }
 

@@ -122,6 +122,79 @@ static void free_recycled_chunks(void)
         free(chunk);
         chunk = next;
     }
+    h2o_mem_recycle_t *buffers = &h2o_socket_buffer_prototype.allocator;
+    while (buffers->cnt > 0)
+        free(h2o_mem_alloc_recycle(buffers, 1));
+}
+
+static void enter_phase(struct worker_private *priv, enum worker_phase phase)
+{
+    pthread_mutex_lock(&priv->lock);
+    if (priv->phase < phase)
+        priv->phase = phase;
+    pthread_cond_broadcast(&priv->changed);
+    pthread_mutex_unlock(&priv->lock);
+}
+
+static enum worker_phase await_phase(struct worker_private *priv, enum worker_phase least)
+{
+    pthread_mutex_lock(&priv->lock);
+    while (priv->phase < least)
+        pthread_cond_wait(&priv->changed, &priv->lock);
+    enum worker_phase phase = priv->phase;
+    pthread_mutex_unlock(&priv->lock);
+    return phase;
+}
+
+/* Loop and queue are made and ended on the thread that runs them: libh2o's buffers belong to the
+ * thread that opened the socket. */
+static void open_loop(struct worker *worker)
+{
+    struct worker_private *priv = worker->priv;
+    worker->loop = h2o_evloop_create();
+    worker_read_clock(worker);
+    timer_wheel_init(&priv->timers, worker_now_ms(worker));
+    priv->queue = h2o_multithread_create_queue(worker->loop);
+    h2o_multithread_register_receiver(priv->queue, &priv->receiver, on_messages);
+}
+
+/* Messages that came after the end: nobody is there for them. */
+static void drop_messages(h2o_multithread_receiver_t *receiver, h2o_linklist_t *messages)
+{
+    (void)receiver;
+    while (!h2o_linklist_is_empty(messages)) {
+        h2o_multithread_message_t *super =
+            H2O_STRUCT_FROM_MEMBER(h2o_multithread_message_t, link, messages->next);
+        h2o_linklist_unlink(&super->link);
+        free(super);
+    }
+}
+
+static void close_loop(struct worker *worker)
+{
+    struct worker_private *priv = worker->priv;
+    priv->receiver.cb = drop_messages;
+    h2o_evloop_run(worker->loop, 0);
+    h2o_multithread_unregister_receiver(priv->queue, &priv->receiver);
+    h2o_multithread_destroy_queue(priv->queue);
+    free(priv->queue);
+    h2o_evloop_run(worker->loop, 0); /* frees closed sockets */
+    h2o_evloop_destroy(worker->loop);
+    free_recycled_chunks();
+}
+
+static void serve(struct worker *worker)
+{
+    struct worker_private *priv = worker->priv;
+    for (size_t i = 0; i < priv->listener_count; i++)
+        listener_start(&priv->listeners[i]);
+    while (!priv->stopping)
+        turn(worker);
+    close_listeners(worker);
+    client_close_all(worker);
+    upstream_close_all(worker);
+    close_graves(worker);
+    h2o_evloop_run(worker->loop, 0);
 }
 
 static void *thread_main(void *arg)
@@ -131,16 +204,13 @@ static void *thread_main(void *arg)
     char name[16];
     snprintf(name, sizeof(name), "loop-%u", worker->index);
     pthread_setname_np(pthread_self(), name);
-    for (size_t i = 0; i < priv->listener_count; i++)
-        listener_start(&priv->listeners[i]);
-    while (!priv->stopping)
-        turn(worker);
-    close_listeners(worker);
-    client_close_all(worker);
-    upstream_close_all(worker);
-    close_graves(worker);
-    h2o_evloop_run(worker->loop, 0); /* frees closed sockets */
-    free_recycled_chunks();
+    open_loop(worker);
+    enter_phase(priv, WORKER_READY);
+    if (await_phase(priv, WORKER_RUNNING) == WORKER_RUNNING)
+        serve(worker);
+    enter_phase(priv, WORKER_ENDED);
+    await_phase(priv, WORKER_RELEASED);
+    close_loop(worker);
     return NULL;
 }
 
@@ -157,27 +227,29 @@ static void init_buffers(struct worker_private *priv)
     priv->backends = mem_array(priv->proxy->pools->backend_count + 1, sizeof(*priv->backends));
 }
 
-struct worker *worker_new(struct proxy *proxy, unsigned index)
+int worker_new(struct proxy *proxy, unsigned index, struct worker **out, struct err *err)
 {
     struct worker *worker = mem_zalloc(sizeof(*worker));
     struct worker_private *priv = mem_zalloc(sizeof(*priv));
     worker->index = index;
     worker->priv = priv;
-    worker->loop = h2o_evloop_create();
     worker->metrics = service_metrics(proxy->service);
     priv->worker = worker;
     priv->proxy = proxy;
     priv->turn = 1;
-    worker_read_clock(worker);
-    timer_wheel_init(&priv->timers, worker_now_ms(worker));
+    pthread_mutex_init(&priv->lock, NULL);
+    pthread_cond_init(&priv->changed, NULL);
     stats_init(&priv->stats, worker->metrics, proxy->pools, route_table_count(proxy->routes));
     init_buffers(priv);
     if (getrandom(priv->random, sizeof(priv->random), 0) != sizeof(priv->random) ||
         (priv->random[0] | priv->random[1]) == 0)
-        priv->random[0] = (uint64_t)worker->now_ns | 1;
-    priv->queue = h2o_multithread_create_queue(worker->loop);
-    h2o_multithread_register_receiver(priv->queue, &priv->receiver, on_messages);
-    return worker;
+        priv->random[0] = index + 1;
+    *out = worker;
+    int status = pthread_create(&priv->thread, NULL, thread_main, worker);
+    if (status != 0)
+        return err_set(err, "worker %u: %s", index, strerror(status));
+    await_phase(priv, WORKER_READY);
+    return 0;
 }
 
 int worker_listen(struct worker *worker, struct err *err)
@@ -193,13 +265,9 @@ int worker_listen(struct worker *worker, struct err *err)
     return 0;
 }
 
-int worker_start(struct worker *worker, struct err *err)
+void worker_start(struct worker *worker)
 {
-    int status = pthread_create(&worker->priv->thread, NULL, thread_main, worker);
-    if (status != 0)
-        return err_set(err, "worker %u: %s", worker->index, strerror(status));
-    worker->priv->running = true;
-    return 0;
+    enter_phase(worker->priv, WORKER_RUNNING);
 }
 
 static void on_drain(struct worker *worker, struct worker_message *message)
@@ -225,43 +293,28 @@ static void order(struct worker *worker,
 
 void worker_drain(struct worker *worker)
 {
-    if (worker->priv->running)
-        order(worker, on_drain);
+    order(worker, on_drain);
 }
 
 void worker_stop(struct worker *worker)
 {
-    if (!worker->priv->running) {
+    struct worker_private *priv = worker->priv;
+    if (priv->phase == WORKER_READY) {
         close_listeners(worker);
-        return;
-    }
-    order(worker, on_stop);
-    pthread_join(worker->priv->thread, NULL);
-    worker->priv->running = false;
-}
-
-/* Messages that came after the end: nobody is there for them. */
-static void drop_messages(h2o_multithread_receiver_t *receiver, h2o_linklist_t *messages)
-{
-    (void)receiver;
-    while (!h2o_linklist_is_empty(messages)) {
-        h2o_multithread_message_t *super =
-            H2O_STRUCT_FROM_MEMBER(h2o_multithread_message_t, link, messages->next);
-        h2o_linklist_unlink(&super->link);
-        free(super);
+        enter_phase(priv, WORKER_ENDED);
+    } else if (priv->phase == WORKER_RUNNING) {
+        order(worker, on_stop);
+        await_phase(priv, WORKER_ENDED);
     }
 }
 
 void worker_free(struct worker **worker)
 {
     struct worker_private *priv = (*worker)->priv;
-    priv->receiver.cb = drop_messages;
-    h2o_evloop_run((*worker)->loop, 0);
-    h2o_multithread_unregister_receiver(priv->queue, &priv->receiver);
-    h2o_multithread_destroy_queue(priv->queue);
-    free(priv->queue);
-    h2o_evloop_run((*worker)->loop, 0);
-    h2o_evloop_destroy((*worker)->loop);
+    if (priv->phase != WORKER_NEW) {
+        enter_phase(priv, WORKER_RELEASED);
+        pthread_join(priv->thread, NULL);
+    }
     while (priv->spare) {
         struct exchange *next = priv->spare->next_spare;
         free(priv->spare);

@@ -32,6 +32,9 @@ struct backend_slot {
     int64_t current_weight; /* of smooth weighted round robin */
 };
 
+/* Each is entered once, in this order; RUNNING may be left out. */
+enum worker_phase { WORKER_NEW, WORKER_READY, WORKER_RUNNING, WORKER_ENDED, WORKER_RELEASED };
+
 struct worker_private {
     struct worker *worker;
     struct proxy *proxy;
@@ -58,7 +61,10 @@ struct worker_private {
     h2o_multithread_queue_t *queue;
     h2o_multithread_receiver_t receiver;
     pthread_t thread;
-    bool running, stopping;
+    pthread_mutex_t lock; /* of phase */
+    pthread_cond_t changed;
+    enum worker_phase phase;
+    bool stopping;
 };
 
 /* At the entry of every callback of the loop: reads the clocks, once a turn. */
@@ -81,13 +87,14 @@ uint64_t worker_random(struct worker *worker);
 /* The line "Date: ...\r\n" of this second. */
 h2o_iovec_t worker_date(struct worker *worker);
 
-struct worker *worker_new(struct proxy *proxy, unsigned index);
+/* With its thread, which waits for worker_start. *out is set on failure too: worker_free it. */
+int worker_new(struct proxy *proxy, unsigned index, struct worker **out, struct err *err) MUST_USE;
 /* Binds the listeners, so that an address in use is an error at start. */
 int worker_listen(struct worker *worker, struct err *err) MUST_USE;
-int worker_start(struct worker *worker, struct err *err) MUST_USE;
+void worker_start(struct worker *worker);
 /* Closes listeners and idle connections; the rest ends with its request. */
 void worker_drain(struct worker *worker);
-/* Closes everything and waits for the thread. */
+/* Closes everything, and returns when it is; messages may still be sent, and are dropped. */
 void worker_stop(struct worker *worker);
 void worker_free(struct worker **worker);
 
