@@ -248,7 +248,8 @@ static void reload(struct service *service, const char *path)
         apply_config(service, &next, &err) != 0)
         log_error("reload refused, the old configuration stays", LOG_STR(ERROR, err.msg));
     else
-        log_info("configuration reloaded");
+        log_info(service->desc->reload ? "configuration reloaded"
+                                       : "log.level reloaded; other changes need a restart");
     config_free(&next);
     service_notify("READY=1");
 }
