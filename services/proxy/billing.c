@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define CELLS                  16384 /* of a thread: 2 MiB */
+#define STOP_MS                5000  /* for the last batches to be applied */
 #define HEARTBEAT_NS           (3LL * 1000 * 1000 * 1000)
 #define ANCHOR_REGION(billing) ((unsigned)(billing)->count) /* the talking thread's */
 
@@ -221,7 +222,8 @@ static void end_leases(struct billing *billing)
 
 static void end_journals(struct billing *billing, int64_t timeout_ms)
 {
-    bool all = billing->bus && billing_flush_end(billing, timeout_ms);
+    bool all =
+        billing->bus && billing_flush_end(billing, timeout_ms < STOP_MS ? timeout_ms : STOP_MS);
     if (!all)
         log_warn("some usage is not known to be in the ledger; its journal is left for the next "
                  "proxy",

@@ -74,6 +74,33 @@ static void check_chunk(struct billing *billing, const char *const *ids, size_t 
     tell_all(billing, BILLING_RECORDS, records, got);
 }
 
+static void take_wants(struct billing *billing, struct billing_queue *work)
+{
+    int64_t now_ns = billing_now_ns();
+    for (size_t i = 0; i < work->change_count; i++)
+        lease_book_changed(billing->book, work->changes[i].text);
+    for (size_t i = 0; i < work->want_count; i++)
+        lease_book_want(billing->book, &work->wants[i], now_ns);
+    while (lease_book_wanting(billing->book))
+        billing_talk_leases(billing);
+}
+
+/* Requests that wait for a lease do not wait for a long list of checks. */
+static void serve_wants(struct billing *billing)
+{
+    struct billing_queue *queue = &billing->queue;
+    struct billing_queue urgent = {.stop = false};
+    pthread_mutex_lock(&billing->mutex);
+    urgent.changes = MEM_STEAL(queue->changes);
+    urgent.change_count = queue->change_count;
+    urgent.wants = MEM_STEAL(queue->wants);
+    urgent.want_count = queue->want_count;
+    queue->change_count = queue->change_cap = queue->want_count = queue->want_cap = 0;
+    pthread_mutex_unlock(&billing->mutex);
+    take_wants(billing, &urgent);
+    billing_queue_clear(&urgent);
+}
+
 static void check_all(struct billing *billing, const struct billing_queue *work)
 {
     const char *ids[SUB_BATCH_MAX];
@@ -81,6 +108,7 @@ static void check_all(struct billing *billing, const struct billing_queue *work)
     for (size_t at = 0; at < work->check_count;) {
         at += chunk(work->checks + at, work->check_count - at, ids, &n);
         check_chunk(billing, ids, n);
+        serve_wants(billing);
     }
 }
 
@@ -192,10 +220,8 @@ static bool anything_unretired(struct billing *billing)
     return n > 0;
 }
 
-static void ask_leases(struct billing *billing, int64_t now_ns)
+static void ask_applied(struct billing *billing, int64_t now_ns)
 {
-    while (lease_book_wanting(billing->book))
-        billing_talk_leases(billing);
     if (now_ns - billing->asked_ns >= APPLIED_NS && anything_unretired(billing))
         billing_talk_leases(billing);
 }
@@ -268,15 +294,11 @@ void *billing_talk(void *arg)
     pthread_setname_np(pthread_self(), "billing");
     while (!stop) {
         struct billing_queue work = next_work(billing);
-        int64_t now_ns = billing_now_ns();
         stop = work.stop;
-        for (size_t i = 0; i < work.change_count; i++)
-            lease_book_changed(billing->book, work.changes[i].text);
-        for (size_t i = 0; i < work.want_count; i++)
-            lease_book_want(billing->book, &work.wants[i], now_ns);
         if (!stop) {
-            ask_leases(billing, now_ns);
+            take_wants(billing, &work);
             check_all(billing, &work);
+            ask_applied(billing, billing_now_ns());
             if (work.keys)
                 fetch_keys(billing);
             if (work.recheck)

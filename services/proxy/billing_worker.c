@@ -16,6 +16,7 @@
 #define SWEEP_MS    500
 #define LATE_MS     50
 #define REFETCH_NS  (5LL * 1000 * 1000 * 1000)
+#define LOST_NS     (5LL * 1000 * 1000 * 1000)
 
 static void release_sub(void *ctx, struct subscription *sub)
 {
@@ -167,7 +168,7 @@ static void take_records(struct billing_worker *bw, const struct billing_note *n
         struct subscription *sub = subtable_find(bw->subs, note->records[i].id);
         if (!sub)
             continue;
-        sub->asked = false;
+        sub->asked_ns = 0;
         if (note->kind == BILLING_UNKNOWN)
             sub->failed_ns = bw->worker->now_ns;
         else
@@ -198,7 +199,7 @@ static void take_lease(struct billing_worker *bw, struct billing_note *note)
         return;
     bool first = billing_waits_empty(&bw->shares);
     lease_purse_add(&sub->purse, MEM_STEAL(note->lease), &bw->shares);
-    sub->purse.asked = false;
+    sub->purse.asked_ns = 0;
     sub->purse.refused_ns = sub->purse.failed_ns = 0;
     if (first)
         arm(bw);
@@ -212,7 +213,7 @@ static void take_denial(struct billing_worker *bw, const struct billing_note *no
     struct subscription *sub = subtable_find(bw->subs, note->sub);
     if (!sub)
         return;
-    sub->purse.asked = false;
+    sub->purse.asked_ns = 0;
     if (note->answered) {
         sub->purse.refused = note->refused;
         sub->purse.refused_ns = bw->worker->now_ns;
@@ -226,8 +227,7 @@ static void take_denial(struct billing_worker *bw, const struct billing_note *no
 
 static void recheck(void *ctx, struct subscription *sub)
 {
-    if (!sub->asked)
-        billing_worker_ask_sub(ctx, sub);
+    billing_worker_ask_sub(ctx, sub);
 }
 
 static void take_note(struct billing_worker *bw, struct billing_note *note)
@@ -284,9 +284,17 @@ bool billing_worker_degraded(const struct billing_worker *bw)
     return !billing_healthy(bw->billing, bw->worker->now_ns);
 }
 
+/* Every question is answered; should an answer be lost all the same, it is asked again. */
+static bool under_way(const struct billing_worker *bw, int64_t asked_ns)
+{
+    return asked_ns && bw->worker->now_ns - asked_ns < LOST_NS;
+}
+
 void billing_worker_ask_sub(struct billing_worker *bw, struct subscription *sub)
 {
-    sub->asked = true;
+    if (under_way(bw, sub->asked_ns))
+        return;
+    sub->asked_ns = bw->worker->now_ns;
     billing_ask_sub(bw->billing, sub->record.id);
 }
 
@@ -294,12 +302,12 @@ void billing_worker_ask_lease(struct billing_worker *bw, struct subscription *su
 {
     struct lease_book_want want = {.worker = bw->worker->index,
                                    .waiting = (int64_t)billing_waits_count(&sub->purse.waiting)};
-    if (sub->purse.asked)
+    if (under_way(bw, sub->purse.asked_ns))
         return;
     memcpy(want.sub, sub->record.id, sizeof(want.sub));
     for (int i = 0; i < SUB_KINDS; i++)
         want.limited[i] = sub->record.limits.quota[i] > 0;
-    sub->purse.asked = true;
+    sub->purse.asked_ns = bw->worker->now_ns;
     billing_ask_lease(bw->billing, &want);
 }
 

@@ -244,8 +244,8 @@ void lease_book_granted(struct lease_book *book, const struct lease_grant *grant
     keep(entry, lease_new(grant, sent_ns, entry->account, book->ops->closed, book->ops->ctx),
          now_ns);
     for (unsigned i = 0; i < LEASE_BOOK_WORKERS; i++)
-        if (entry->interested[i / 64] & (1ull << (i % 64)))
-            lend_held(book, entry, i, now_ns);
+        if ((entry->interested[i / 64] & (1ull << (i % 64))) && !lend_held(book, entry, i, now_ns))
+            deny_one(book, entry, i, NULL); /* it ended on the way */
 }
 
 void lease_book_refused(struct lease_book *book, const struct lease_refused *refused)

@@ -20,7 +20,7 @@ struct lease_share {
 struct lease_purse {
     struct lease_share *first;
     struct billing_waits waiting; /* requests that found nothing to spend */
-    bool asked;                   /* the billing thread was asked for more */
+    int64_t asked_ns;             /* the billing thread was asked for more; 0: it was not */
     int64_t refused_ns;           /* when subd last refused more; 0: it did not */
     int64_t failed_ns;            /* when asking last failed; 0: it did not */
     struct lease_refused refused;

@@ -14,8 +14,8 @@ void meter_mark(struct request *request)
     if (meter->early_in)
         journal_cell_add(meter->cell, JOURNAL_BYTES_IN, meter->early_in);
     meter->early_in = 0;
-    /* The write to the origin must not overtake the count. */
-    atomic_thread_fence(memory_order_seq_cst);
+    /* The write to the origin stays behind the count; a kill keeps the order of one thread. */
+    atomic_signal_fence(memory_order_seq_cst);
 }
 
 void meter_unmark(struct request *request)

@@ -119,10 +119,13 @@ static enum room_result ask(struct request *request, struct subscription *sub, b
     struct billing_worker *bw = request->worker->billing;
     if (in_grace)
         return unavailable(request, "the subscription is not known here, and cannot be asked for");
-    if (sub->failed_ns && bw->worker->now_ns - sub->failed_ns < BILLING_RETRY_NS)
+    if (sub->failed_ns && bw->worker->now_ns - sub->failed_ns < BILLING_RETRY_NS) {
+        if (sub->learned_ns) /* an old refusal that nobody has taken back */
+            return refuse(request, PROBLEM_PAYMENT_REQUIRED, realm,
+                          subtable_reason(sub, billing_worker_wall_s(bw)));
         return unavailable(request, "the subscription could not be asked for");
-    if (!sub->asked)
-        billing_worker_ask_sub(bw, sub);
+    }
+    billing_worker_ask_sub(bw, sub);
     return park(request, &sub->checking);
 }
 

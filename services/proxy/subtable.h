@@ -14,7 +14,7 @@ struct subscription {
     struct sub_record record; /* version 0: subd does not know it, or was not asked yet */
     int64_t learned_ns;       /* when subd last said something about it; 0: never */
     int64_t failed_ns;        /* when asking last failed; 0: never, or answered since */
-    bool asked;               /* a check is under way */
+    int64_t asked_ns;         /* a check is under way since then; 0: none */
     unsigned refs;
 
     struct billing_waits checking; /* requests that wait for the check */
