@@ -24,4 +24,5 @@ echo 'octroi:x:10001:10001::/:/' >"$out/etc/passwd"
 echo 'octroi:x:10001:' >"$out/etc/group"
 echo 'hosts: files dns' >"$out/etc/nsswitch.conf"
 chmod 1777 "$out/tmp"
-chown -R 10001:10001 "$out/var/lib/octroi"
+# Volumes take their owner from here.
+chown -R 10001:10001 "$out/var/lib/octroi" "$out/run/octroi"
