@@ -257,6 +257,8 @@ static void on_ring(struct worker *worker, struct worker_message *message)
 {
     struct billing_worker *bw = worker->billing;
     free(message);
+    if (!bw)
+        return;
     for (struct billing_note *note = take_inbox(bw), *next; note; note = next) {
         next = note->next;
         take_note(bw, note);
