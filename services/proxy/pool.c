@@ -35,6 +35,12 @@ static int split_authority(const char *text, struct backend *backend, struct err
     return 0;
 }
 
+static int by_address(const void *a, const void *b)
+{
+    return memcmp(a, b, sizeof(((struct backend_address *)0)->list[0]));
+}
+
+/* Name servers answer in any order, and in another each time: the list is sorted. */
 static int look_up(const struct backend *backend, int flags, struct backend_address *out,
                    struct err *err)
 {
@@ -43,19 +49,23 @@ static int look_up(const struct backend *backend, int flags, struct backend_addr
     int status = getaddrinfo(backend->host, backend->port, &hints, &list);
     if (status != 0)
         return err_set(err, "%s: %s", backend->host, gai_strerror(status));
-    memcpy(&out->addr, list->ai_addr, list->ai_addrlen);
-    out->len = list->ai_addrlen;
+    memset(out, 0, sizeof(*out));
+    for (struct addrinfo *at = list; at && out->count < BACKEND_ADDRESSES_MAX; at = at->ai_next) {
+        memcpy(&out->list[out->count].addr, at->ai_addr, at->ai_addrlen);
+        out->list[out->count++].len = at->ai_addrlen;
+    }
     freeaddrinfo(list);
+    qsort(out->list, out->count, sizeof(out->list[0]), by_address);
     return 0;
 }
 
 int backend_resolve(struct backend *backend, struct err *err)
 {
-    struct backend_address found = {.len = 0};
+    struct backend_address found;
     struct backend_address *old = atomic_load(&backend->address);
     if (look_up(backend, 0, &found, err))
         return -1;
-    if (old && old->len == found.len && memcmp(&old->addr, &found.addr, found.len) == 0)
+    if (old && old->count == found.count && memcmp(old->list, found.list, sizeof(found.list)) == 0)
         return 0;
     struct backend_address *address = mem_zalloc(sizeof(*address));
     *address = found;

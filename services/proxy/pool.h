@@ -9,9 +9,16 @@
 #include <stdatomic.h>
 #include <sys/socket.h>
 
+#define BACKEND_ADDRESSES_MAX 16
+
+/* What a backend's name stands for at the moment, in order, so that answers can be compared. */
 struct backend_address {
-    struct sockaddr_storage addr;
-    socklen_t len;
+    struct {
+        struct sockaddr_storage addr;
+        socklen_t len;
+    } list[BACKEND_ADDRESSES_MAX];
+
+    unsigned count;
     struct backend_address *retired; /* older ones: another thread may still be reading them */
 };
 
@@ -22,6 +29,7 @@ struct backend {
     char *host, *port;
     bool literal;                              /* an address: never looked up again */
     _Atomic(struct backend_address *) address; /* NULL: not resolved yet */
+    atomic_uint turn;                          /* new connections go to the addresses in turn */
     int64_t weight;
     int64_t max_connections;
     atomic_int_fast64_t in_flight;     /* requests, over all threads */

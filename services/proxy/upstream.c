@@ -364,11 +364,17 @@ static enum outcome unreachable(struct upstream *upstream, enum problem problem)
 {
     struct exchange *exchange = upstream->exchange;
     struct worker *worker = upstream->worker;
-    atomic_store_explicit(&upstream->backend->skip_until_ms, worker_now_ms(worker) + SKIP_MS,
-                          memory_order_relaxed);
-    metric_add(worker->priv->stats.pools[upstream->backend->pool->index].failed, 1);
+    struct backend *backend = upstream->backend;
+    const struct backend_address *address =
+        atomic_load_explicit(&backend->address, memory_order_acquire);
+    /* A name's other addresses have not failed. */
+    if (address->count == 1)
+        atomic_store_explicit(&backend->skip_until_ms, worker_now_ms(worker) + SKIP_MS,
+                              memory_order_relaxed);
+    metric_add(worker->priv->stats.pools[backend->pool->index].failed, 1);
     /* Nothing was written, so any request may go elsewhere. */
-    if (exchange->attempts < upstream->backend->pool->count && exchange->attempts < ATTEMPTS_MAX)
+    if (exchange->attempts < backend->pool->count + address->count - 1 &&
+        exchange->attempts < ATTEMPTS_MAX)
         return AGAIN;
     return refuse(exchange, problem, NULL);
 }

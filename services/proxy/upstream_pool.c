@@ -104,17 +104,20 @@ void upstream_park(struct upstream *upstream)
     timer_set(&priv->timers, &upstream->timer, now_ms + upstream->idle_limit_ms);
 }
 
-static int open_socket(const struct backend *backend)
+static int open_socket(struct backend *backend)
 {
     const struct backend_address *address =
         atomic_load_explicit(&backend->address, memory_order_acquire);
+    unsigned turn = atomic_fetch_add_explicit(&backend->turn, 1, memory_order_relaxed);
+    const unsigned at = turn % address->count;
     int on = 1;
-    int fd = socket(address->addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd =
+        socket(address->list[at].addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    const void *sa = &address->addr;
-    if (connect(fd, sa, address->len) == 0 || errno == EINPROGRESS)
+    const void *sa = &address->list[at].addr;
+    if (connect(fd, sa, address->list[at].len) == 0 || errno == EINPROGRESS)
         return fd;
     close(fd);
     return -1;
