@@ -549,7 +549,7 @@ static void test_compaction(void **state)
         cells[i] = open_cell(journal, 0, i + 1);
     for (int round = 1; round <= 10; round++) {
         for (int64_t i = 0; i < 1000; i++)
-            if (cells[i])
+            if (cells[i] && (i < 900 || round == 1)) /* the last hundred are idle from then on */
                 journal_cell_add(cells[i], JOURNAL_REQUESTS, 1);
         for (int64_t i = 0; i < 50; i++) {
             cells[round * 50 + i] = NULL;
@@ -564,7 +564,7 @@ static void test_compaction(void **state)
     settle(f, id);
     for (int64_t i = 0; i < 1000; i++) {
         int64_t over = i / 50 >= 1 && i / 50 <= 10 ? i / 50 : 10;
-        assert_int_equal(f->ledger.requests[i + 1], over);
+        assert_int_equal(f->ledger.requests[i + 1], i < 900 ? over : 1);
         assert_int_equal(f->ledger.closed[i + 1], 1);
     }
 }
