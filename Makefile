@@ -36,6 +36,8 @@ bench: ## compare with nginx and HAProxy on this machine
 	@tools/install.sh tools/packages.txt tools/packages-bench.txt
 	@$(MAKE) --no-print-directory build
 	@bench/run.sh
+	@$(MAKE) --no-print-directory contracts
+	@node bench/paid.mjs
 
 format: ## format the C sources
 	@git ls-files '*.c' '*.h' | xargs clang-format-14 -i

@@ -59,13 +59,23 @@ static int look_up(const struct backend *backend, int flags, struct backend_addr
     return 0;
 }
 
+static bool same_addresses(const struct backend_address *a, const struct backend_address *b)
+{
+    if (a->count != b->count)
+        return false;
+    for (unsigned i = 0; i < a->count; i++)
+        if (by_address(&a->list[i], &b->list[i]) != 0)
+            return false;
+    return true;
+}
+
 int backend_resolve(struct backend *backend, struct err *err)
 {
     struct backend_address found;
     struct backend_address *old = atomic_load(&backend->address);
     if (look_up(backend, 0, &found, err))
         return -1;
-    if (old && old->count == found.count && memcmp(old->list, found.list, sizeof(found.list)) == 0)
+    if (old && same_addresses(old, &found))
         return 0;
     struct backend_address *address = mem_zalloc(sizeof(*address));
     *address = found;
