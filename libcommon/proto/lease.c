@@ -49,6 +49,8 @@ WIRE_SHAPE(ask_shape, struct lease_ask, ask_fields);
 static const struct wire_field request_fields[] = {
     {"journals",
      LIST_OF(struct lease_request, journals, journal_count, 1, LEASE_JOURNALS_MAX, &journal_shape)},
+    {"round", INT_OF(struct lease_request, round, 1, INT64_MAX)},
+    {"last", INT_OF(struct lease_request, last, 0, INT64_MAX)},
     {"ask", LIST_OF(struct lease_request, asks, ask_count, 0, SUB_BATCH_MAX, &ask_shape)},
 };
 WIRE_SHAPE(request_shape, struct lease_request, request_fields);

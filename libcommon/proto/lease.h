@@ -17,6 +17,8 @@ struct lease_ask {
 struct lease_request {
     char (*journals)[LEASE_JOURNAL_LEN + 1]; /* the first is the asker's own; owned */
     size_t journal_count;
+    int64_t round;          /* grows with each request of a journal, from 1 */
+    int64_t last;           /* the highest lease that has arrived; 0: none */
     struct lease_ask *asks; /* owned */
     size_t ask_count;
 };

@@ -54,6 +54,8 @@ struct billing {
     struct lease_book *book; /* the talking thread's */
     struct lease_book_ops ops;
     int64_t asked_ns, keys_ns, swept_ns, recheck_ns;
+    int64_t round, last_lease; /* of requests for leases, and of what they brought */
+    bool lost;                 /* the last one had no answer */
 
     struct journal *journal;
     pthread_mutex_t journals_mutex; /* guards the list, which the flushing thread changes */

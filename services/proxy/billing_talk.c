@@ -164,8 +164,11 @@ static void take_reply(struct billing *billing, const struct lease_request *requ
                        const struct lease_reply *reply, int64_t sent_ns)
 {
     int64_t now_ns = billing_now_ns();
-    for (size_t i = 0; i < reply->grant_count; i++)
+    for (size_t i = 0; i < reply->grant_count; i++) {
+        if (reply->grants[i].id > billing->last_lease)
+            billing->last_lease = reply->grants[i].id;
         lease_book_granted(billing->book, &reply->grants[i], sent_ns, now_ns);
+    }
     for (size_t i = 0; i < reply->refused_count; i++)
         lease_book_refused(billing->book, &reply->refused[i]);
     for (size_t i = 0; i < request->ask_count; i++)
@@ -200,12 +203,16 @@ void billing_talk_leases(struct billing *billing)
         request.ask_count = lease_book_collect(billing->book, request.asks, SUB_BATCH_MAX, sent_ns);
     if (request.ask_count)
         journal_lease_asked(billing->journal);
+    request.round = ++billing->round;
+    request.last = billing->last_lease;
     billing->asked_ns = sent_ns;
+    billing->lost = true;
     if (sub_client_lease(billing->bus, &request, BILLING_CALL_MS, &reply, &err)) {
         log_debug("leases could not be asked for", LOG_STR(ERROR, err.msg));
         fail_asks(billing, &request);
         return;
     }
+    billing->lost = false;
     take_reply(billing, &request, &reply, sent_ns);
     lease_reply_clear(&reply);
 }
@@ -222,7 +229,7 @@ static bool anything_unretired(struct billing *billing)
 
 static void ask_applied(struct billing *billing, int64_t now_ns)
 {
-    if (now_ns - billing->asked_ns >= APPLIED_NS && anything_unretired(billing))
+    if (now_ns - billing->asked_ns >= APPLIED_NS && (billing->lost || anything_unretired(billing)))
         billing_talk_leases(billing);
 }
 

@@ -4,6 +4,7 @@
 #include "services/subd/ledger.h"
 
 #include "libcommon/eth/hex.h"
+#include "services/subd/leases.h"
 
 #include <string.h>
 
@@ -180,6 +181,8 @@ static int write_batch(struct pg_conn *conn, const struct usage_batch *batch, co
                err) ||
         (batch->count && write_entries(conn, batch, text, strange, err)) ||
         pg_run(conn, &drop_stmt, PG_PARAMS(batch->journal, seq.s), NULL, err))
+        return -1;
+    if (batch->final && leases_close(conn, batch->journal, 0, err))
         return -1;
     return pg_run(conn, &advance_stmt,
                   PG_PARAMS(batch->journal, seq.s, batch->final ? "true" : "false"), NULL, err);

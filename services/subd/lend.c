@@ -6,6 +6,7 @@
 #include "libcommon/buf.h"
 #include "libcommon/json.h"
 #include "services/subd/gauges.h"
+#include "services/subd/leases.h"
 #include "services/subd/lend_choose.h"
 
 #include <assert.h>
@@ -23,6 +24,10 @@ struct lending {
     struct lease_reply *reply;
 };
 
+static const struct pg_stmt turn_stmt = {
+    "lend_turn", "INSERT INTO journal AS j (journal, round) VALUES ($1, $2)"
+                 " ON CONFLICT (journal) DO UPDATE SET round = excluded.round"
+                 " WHERE j.round < excluded.round RETURNING final"};
 static const struct pg_stmt applied_stmt = {
     "lend_applied",
     "SELECT journal, watermark, fenced FROM journal WHERE journal = ANY ($1::text[])"};
@@ -67,6 +72,24 @@ static const struct pg_stmt grant_stmt = {
     " granted_requests, granted_bytes, granted_messages, granted_cost)"
     " SELECT $2, g.sub, g.period, g.period, g.day, g.deadline, g.requests, g.bytes, g.messages,"
     " g.cost FROM g JOIN q ON q.subscription = g.sub RETURNING id, subscription"};
+
+/* Requests of a journal follow each other: one that was overtaken is heard by nobody, and what it
+ * would grant were lost. */
+static int take_turn(const struct lending *lending, struct pg_conn *conn, struct err *err)
+{
+    const struct lease_request *request = lending->request;
+    AUTO_PG_RESULT PGresult *turn = NULL;
+    if (request->journal_count == 0)
+        return err_set(err, "journals: 1 to %d of them", LEASE_JOURNALS_MAX);
+    if (pg_run(conn, &turn_stmt, PG_PARAMS(request->journals[0], pg_num(request->round).s), &turn,
+               err))
+        return -1;
+    if (PQntuples(turn) == 0)
+        return err_set(err, "round: a later request of this journal was answered");
+    if (request->ask_count && pg_bool(turn, 0, "final"))
+        return err_set(err, "journal %s is final", request->journals[0]);
+    return 0;
+}
 
 /* Every journal asked for is answered; unknown ones stand at 0. */
 static int read_applied(struct lending *lending, struct pg_conn *conn, struct err *err)
@@ -244,7 +267,10 @@ static int transact(struct lending *lending, struct pg_conn *conn, int64_t lease
                     struct err *err)
 {
     AUTO_JSON json_t *rows = json_array();
-    if (pg_begin(conn, err) || read_applied(lending, conn, err) || lock_records(lending, conn, err))
+    const struct lease_request *request = lending->request;
+    if (pg_begin(conn, err) || take_turn(lending, conn, err) || read_applied(lending, conn, err) ||
+        lock_records(lending, conn, err) ||
+        leases_close(conn, request->journals[0], request->last, err))
         return -1;
     assert(lending->records);
     AUTO_FREE char *keys = quota_keys(lending);

@@ -166,14 +166,19 @@ class Journal {
   constructor() {
     this.id = hex(16);
     this.seq = 0;
+    this.round = 0;
+    this.last = 0;
   }
 
   async ask(asks, others = []) {
     const answer = await proxy.request('octroi.v1.sub.lease', {
       journals: [this.id, ...others],
+      round: ++this.round,
+      last: this.last,
       ask: asks.map((one) => ({ requests: 0, bytes: 0, messages: 0, cost: 0, ...one })),
     });
     assert.equal(answer.error, undefined, JSON.stringify(answer));
+    this.last = Math.max(this.last, ...answer.grants.map((grant) => grant.lease));
     return answer;
   }
 
@@ -786,7 +791,7 @@ test('PostgreSQL away: refused as unavailable and not ready; it comes back by it
   const lease = await journal.lease(sub, 10);
   await postgres.stop();
   await journal.send(journal.batch([journal.entry(lease, { requests: 6 })]));
-  const answer = await proxy.request('octroi.v1.sub.lease', { journals: [journal.id], ask: [] }, 10_000);
+  const answer = await proxy.request('octroi.v1.sub.lease', { journals: [journal.id], round: ++journal.round, last: journal.last, ask: [] }, 10_000);
   assert.equal(answer.error.code, 'unavailable');
   await waitUntil('not ready', async () => (await fetch(`${subds[0].ops}/readyz`)).status === 503);
   const beat = await new Promise((resolve) => {

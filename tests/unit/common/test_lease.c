@@ -6,7 +6,7 @@
 #define ID      "sub_00112233445566778899aabbccddeeff"
 #define JOURNAL "000102030405060708090a0b0c0d0e0f"
 #define REQUEST                                                                                    \
-    "{\"journals\":[\"" JOURNAL "\"],\"ask\":[{\"sub\":\"" ID                                      \
+    "{\"journals\":[\"" JOURNAL "\"],\"round\":7,\"last\":9000,\"ask\":[{\"sub\":\"" ID            \
     "\",\"requests\":100,\"bytes\":0,\"messages\":0,\"cost\":0}]}"
 #define REPLY                                                                                      \
     "{\"applied\":{\"" JOURNAL "\":45},\"grants\":[{\"sub\":\"" ID                                 \
@@ -27,7 +27,7 @@ static void request_bytes(void **state)
     (void)state;
     char journals[1][LEASE_JOURNAL_LEN + 1] = {JOURNAL};
     struct lease_ask asks[] = {{ID, {100, 0, 0, 0}}};
-    struct lease_request request = {journals, 1, asks, 1}, back;
+    struct lease_request request = {journals, 1, 7, 9000, asks, 1}, back;
     struct err err;
     AUTO_FREE char *text = lease_request_encode(&request);
     assert_string_equal(text, REQUEST);
@@ -53,6 +53,8 @@ static void request_refusals(void **state)
         {JOURNAL, "000102030405060708090A0B0C0D0E0F", "journals: [0]: must be 32 lower-case"},
         {JOURNAL, "0001", "journals: [0]: must be 32 to 32 bytes"},
         {"\"journals\"", "\"journal\"", "journals: missing"},
+        {"\"round\":7", "\"round\":0", "round: must be 1 to"},
+        {"\"last\":9000,", "", "last: missing"},
         {"\"requests\":100", "\"requests\":-1", "ask: [0]: requests: must be 0 to"},
         {"\"requests\":100,", "", "ask: [0]: requests: missing"},
         {"\"cost\":0", "\"cost\":0,\"more\":1", "ask: [0]: more: unknown member"},
