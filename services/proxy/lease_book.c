@@ -216,8 +216,8 @@ static void keep(struct entry *entry, struct lease *lease, int64_t now_ns)
         entry->slice[i] = lease->granted[i];
 }
 
-static void each_interested(const struct entry *entry, struct lease_book *book,
-                            void (*fn)(struct lease_book *book, const struct entry *entry,
+static void each_interested(struct entry *entry, struct lease_book *book,
+                            void (*fn)(struct lease_book *book, struct entry *entry,
                                        unsigned worker, const void *arg),
                             const void *arg)
 {
@@ -226,10 +226,21 @@ static void each_interested(const struct entry *entry, struct lease_book *book,
             fn(book, entry, i, arg);
 }
 
-static void deny_one(struct lease_book *book, const struct entry *entry, unsigned worker,
+static void deny_one(struct lease_book *book, struct entry *entry, unsigned worker,
                      const void *refused)
 {
     book->ops->deny(book->ops->ctx, worker, entry->sub, refused);
+}
+
+/* Even where the first worker that got it has spent it by now: the others see that it is empty, and
+ * ask again. */
+static void lend_newest(struct lease_book *book, struct entry *entry, unsigned worker,
+                        const void *unused)
+{
+    struct held *held = &entry->held[entry->count - 1];
+    (void)unused;
+    if (!test_and_set(held->lent, worker))
+        book->ops->lend(book->ops->ctx, worker, lease_ref(held->lease));
 }
 
 void lease_book_granted(struct lease_book *book, const struct lease_grant *grant, int64_t sent_ns,
@@ -243,9 +254,7 @@ void lease_book_granted(struct lease_book *book, const struct lease_grant *grant
     }
     keep(entry, lease_new(grant, sent_ns, entry->account, book->ops->closed, book->ops->ctx),
          now_ns);
-    for (unsigned i = 0; i < LEASE_BOOK_WORKERS; i++)
-        if ((entry->interested[i / 64] & (1ull << (i % 64))) && !lend_held(book, entry, i, now_ns))
-            deny_one(book, entry, i, NULL); /* it ended on the way */
+    each_interested(entry, book, lend_newest, NULL);
 }
 
 void lease_book_refused(struct lease_book *book, const struct lease_refused *refused)

@@ -26,7 +26,8 @@ struct world {
     struct lease_book *book;
     struct lease_purse purses[WORKERS];
     struct billing_waits shares[WORKERS];
-    bool denied[WORKERS];
+    bool denied[WORKERS], failed[WORKERS];
+    bool greedy; /* worker 0 spends what it gets before anybody else gets it */
     int64_t now_ns;
     int64_t limit, granted, next_id; /* subd's */
     int64_t lent[4096];              /* by lease */
@@ -50,6 +51,8 @@ static void lend(void *ctx, unsigned worker, struct lease *lease)
     struct world *w = ctx;
     lease_purse_add(&w->purses[worker], lease, &w->shares[worker]);
     w->denied[worker] = false;
+    while (w->greedy && worker == 0 && lease_spend(lease, SUB_REQUESTS, 1))
+        ;
 }
 
 static void deny(void *ctx, unsigned worker, const char *sub, const struct lease_refused *refused)
@@ -57,6 +60,7 @@ static void deny(void *ctx, unsigned worker, const char *sub, const struct lease
     struct world *w = ctx;
     assert_string_equal(sub, SUB);
     w->denied[worker] = refused != NULL;
+    w->failed[worker] = refused == NULL;
 }
 
 static bool anchor(void *ctx, const struct lease_grant *grant)
@@ -316,6 +320,26 @@ static void test_shared(void **state)
     lease_purse_clear(&w->purses[1]);
 }
 
+/* What another worker has spent before it arrived is no failure: it is asked for again. */
+static void test_greedy(void **state)
+{
+    struct world *w = *state;
+    struct lease_share *share;
+    w->limit = 30;
+    w->random = 3; /* no answer gets lost */
+    w->greedy = true;
+    ask(w, 0, 1);
+    ask(w, 1, 1);
+    answer(w);
+    assert_false(w->failed[1]);
+    assert_non_null(w->purses[1].first);
+    assert_int_equal(lease_purse_take(&w->purses[1], w->journal, 1, w->now_ns, &share),
+                     LEASE_EMPTY);
+    ask(w, 1, 1);
+    assert_true(lease_book_wanting(w->book));
+    lease_purse_clear(&w->purses[0]);
+}
+
 /* Time: nothing on a lease that is over; it is closed when its last exchange ends, not before. */
 static void test_deadline(void **state)
 {
@@ -398,6 +422,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_model, setup, teardown),
         cmocka_unit_test_setup_teardown(test_exact, setup, teardown),
         cmocka_unit_test_setup_teardown(test_shared, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_greedy, setup, teardown),
         cmocka_unit_test_setup_teardown(test_deadline, setup, teardown),
         cmocka_unit_test_setup_teardown(test_idle, setup, teardown),
         cmocka_unit_test(test_threads),
