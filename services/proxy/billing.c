@@ -8,10 +8,9 @@
 
 #include <string.h>
 
-#define CELLS                  16384 /* of a thread: 2 MiB */
-#define STOP_MS                5000  /* for the last batches to be applied */
-#define HEARTBEAT_NS           (3LL * 1000 * 1000 * 1000)
-#define ANCHOR_REGION(billing) ((unsigned)(billing)->count) /* the talking thread's */
+#define CELLS        16384 /* of a thread: 2 MiB */
+#define STOP_MS      5000  /* for the last batches to be applied */
+#define HEARTBEAT_NS (3LL * 1000 * 1000 * 1000)
 
 static const struct config_field fields[] = {
     CONFIG_FIELD(struct billing_config, nats, "nats", CONFIG_SECTION, .section = &bus_config_schema,
@@ -128,7 +127,7 @@ static bool anchor(void *ctx, const struct lease_grant *grant)
     struct journal_identity identity = {.lease = grant->id, .period = grant->period};
     memcpy(identity.sub, grant->sub, sizeof(identity.sub));
     memcpy(identity.day, grant->day, sizeof(identity.day));
-    return journal_cell_open(billing->journal, ANCHOR_REGION(billing), &identity) != NULL;
+    return journal_cell_open(billing->journal, BILLING_ANCHORS(billing), &identity) != NULL;
 }
 
 static void closed(void *ctx, int64_t lease)

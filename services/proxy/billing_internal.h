@@ -12,7 +12,8 @@
 
 #include <pthread.h>
 
-#define BILLING_CALL_MS 1000 /* for an answer of subd */
+#define BILLING_CALL_MS          1000                         /* for an answer of subd */
+#define BILLING_ANCHORS(billing) ((unsigned)(billing)->count) /* the talking thread's region */
 
 struct billing_id {
     char text[SUB_ID_LEN + 1];

@@ -74,6 +74,13 @@ static void check_chunk(struct billing *billing, const char *const *ids, size_t 
     tell_all(billing, BILLING_RECORDS, records, got);
 }
 
+/* No more is asked for than can be written down: a grant without a cell would be nobody's. */
+static size_t room(const struct billing *billing)
+{
+    size_t cells = journal_room(billing->journal, BILLING_ANCHORS(billing));
+    return cells < SUB_BATCH_MAX ? cells : SUB_BATCH_MAX;
+}
+
 static void take_wants(struct billing *billing, struct billing_queue *work)
 {
     int64_t now_ns = billing_now_ns();
@@ -81,7 +88,7 @@ static void take_wants(struct billing *billing, struct billing_queue *work)
         lease_book_changed(billing->book, work->changes[i].text);
     for (size_t i = 0; i < work->want_count; i++)
         lease_book_want(billing->book, &work->wants[i], now_ns);
-    while (lease_book_wanting(billing->book))
+    while (lease_book_wanting(billing->book) && room(billing))
         billing_talk_leases(billing);
 }
 
@@ -200,7 +207,7 @@ void billing_talk_leases(struct billing *billing)
     name_journals(billing, &request);
     request.asks = mem_array(SUB_BATCH_MAX, sizeof(*request.asks));
     if (billing->book)
-        request.ask_count = lease_book_collect(billing->book, request.asks, SUB_BATCH_MAX, sent_ns);
+        request.ask_count = lease_book_collect(billing->book, request.asks, room(billing), sent_ns);
     if (request.ask_count)
         journal_lease_asked(billing->journal);
     request.round = ++billing->round;

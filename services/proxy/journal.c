@@ -157,6 +157,15 @@ struct journal_cell *journal_cell_open(struct journal *journal, unsigned region,
     return cell;
 }
 
+size_t journal_room(const struct journal *journal, unsigned region)
+{
+    const struct journal_region *r = &journal->region[region];
+    uint32_t back = atomic_load_explicit(&r->tail, memory_order_acquire) -
+                    atomic_load_explicit(&r->head, memory_order_relaxed);
+    uint32_t fresh = atomic_load_explicit(&r->fresh, memory_order_relaxed);
+    return journal_writable(journal) ? journal->per_region - fresh + back : 0;
+}
+
 static void recycle(struct journal *journal, unsigned region, uint32_t index)
 {
     struct journal_region *r = &journal->region[region];

@@ -31,6 +31,8 @@ bool journal_adopted(const struct journal *journal);
 /* The region's thread. NULL: no cell is free. */
 struct journal_cell *journal_cell_open(struct journal *journal, unsigned region,
                                        const struct journal_identity *identity);
+/* The region's thread: how many can be opened now. */
+size_t journal_room(const struct journal *journal, unsigned region);
 /* Any thread: the last writer of this lease's cells is done. Its end is reported with the next
  * seal, and the cells are used again after it. */
 void journal_lease_over(struct journal *journal, int64_t lease);
