@@ -4,6 +4,7 @@
 #include "services/quoted/api.h"
 
 #include "libcommon/client/chain_client.h"
+#include "libcommon/client/sub_client.h"
 #include "libcommon/eth/hex.h"
 #include "libcommon/json.h"
 #include "libcommon/log.h"
@@ -188,6 +189,30 @@ static int refuse_chain(struct quoted *quoted, struct http_request *request, con
     return -1;
 }
 
+/* The operator's revocation stands in subd only: who paid after it would get nothing. While subd is
+ * away quotes are given all the same. -1: refused. */
+static int read_revocation(struct quoted *quoted, struct http_request *request,
+                           const struct offer_wish *wish)
+{
+    AUTO_FREE struct sub_record *records = NULL;
+    char id[QUOTE_SUBSCRIPTION_ID];
+    const char *ids[] = {id};
+    size_t count = 0;
+    int64_t head;
+    struct err err;
+    quote_subscription_id(&wish->domain, wish->subscriber, &wish->service->id, id);
+    if (sub_client_check(quoted->bus, ids, 1, quoted->settings->chain.timeout_ms, &head, &records,
+                         &count, &err) != 0) {
+        log_debug("subd was not asked about a revocation", LOG_STR(ERROR, err.msg));
+        return 0;
+    }
+    if (count == 0 || records[0].state != SUB_REVOKED)
+        return 0;
+    REFUSE(quoted, request, PROBLEM_CONFLICT,
+           "this subscription is revoked; no quote is given until the operator lifts that");
+    return -1;
+}
+
 /* What the subscriber holds at the head of the chain. -1: refused. */
 static int read_slot(struct quoted *quoted, struct http_request *request,
                      const struct offer_wish *wish, struct quote_terms *out)
@@ -262,7 +287,8 @@ static void quote_from(struct quoted *quoted, struct http_request *request,
     wish.ttl = (uint32_t)(quoted->settings->ttl_ms / 1000);
     if (find_wish(request, order, &wish) != 0 || admit(quoted, request, order) != 0 ||
         !http_idempotent_begin(request, order->subscriber_hex) ||
-        read_slot(quoted, request, &wish, &slot) != 0)
+        read_slot(quoted, request, &wish, &slot) != 0 ||
+        read_revocation(quoted, request, &wish) != 0)
         return;
     if (read_clock(quoted, request, &wish) != 0)
         return;

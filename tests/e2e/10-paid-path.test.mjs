@@ -155,6 +155,10 @@ test('a revoked subscription is refused within a second', async () => {
   const before = await stack.served();
   assert.equal((await buyer.call()).status, 402);
   assert.equal(await stack.served(), before);
+  // Nobody sells to who is revoked: the payment would be for nothing.
+  const again = await buyer.json('POST', '/quote', { body: { service: 'api', tier: 'bulk', duration_days: 30, subscriber: buyer.address, token: token.symbol } });
+  assert.equal(again.status, 409);
+  assert.match(again.body.detail, /revoked/);
   const audit = await (await fetch(`${admin}/audit`, { headers })).json();
   assert.ok(JSON.stringify(audit).includes(buyer.grant.subscription));
 });
