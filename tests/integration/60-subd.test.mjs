@@ -785,6 +785,31 @@ test('Redis away: Sign-In says so, everything else goes on; it comes back by its
   await sub.token();
 });
 
+test('a grant that was lost goes back, one that was heard of does not, and a final journal holds nothing', async () => {
+  const sub = await new Subscriber().active();
+  const journal = new Journal();
+  const granted = () => Number(postgres.rows(`SELECT sum(granted_requests) AS n FROM subscriptions.quota WHERE subscription = '${sub.id}'`)[0].n);
+  const lease = await journal.lease(sub, 10);
+  await journal.lease(sub, 30);
+  assert.equal(granted(), 40);
+  journal.last = lease.lease;
+  await journal.ask([]);
+  assert.equal(granted(), 10);
+  // Overtaken by the request above: it must neither grant nor take back what came after it.
+  const late = { journals: [journal.id], round: journal.round - 1, last: 0, ask: [{ sub: sub.id, requests: 5, bytes: 0, messages: 0, cost: 0 }] };
+  assert.equal((await proxy.request('octroi.v1.sub.lease', late)).error.code, 'unavailable');
+  assert.equal(granted(), 10);
+  await journal.report([journal.entry(lease, { requests: 4 })]);
+  await journal.settled();
+  assert.equal(granted(), 10);
+  await journal.report([], { final: true });
+  await journal.settled();
+  assert.equal(granted(), 4);
+  const after = { ...late, round: ++journal.round, last: journal.last };
+  assert.equal((await proxy.request('octroi.v1.sub.lease', after)).error.code, 'unavailable');
+  assert.equal(granted(), 4);
+});
+
 test('PostgreSQL away: refused as unavailable and not ready; it comes back by itself', async () => {
   const sub = await new Subscriber().active();
   const journal = new Journal();
