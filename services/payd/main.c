@@ -6,7 +6,6 @@
 #include "services/payd/leader.h"
 #include "services/payd/payd.h"
 #include "services/payd/relay.h"
-#include "services/payd/verbs.h"
 #include "services/payd/watch.h"
 
 #include <unistd.h>
@@ -14,7 +13,6 @@
 struct parts {
     struct payd payd;
     struct http_server *http;
-    struct verbs *verbs;
     struct watch *watch;
     struct relay *relay;
     struct leader *leader;
@@ -62,8 +60,7 @@ static int start(struct service *service, struct err *err)
                               .on_health = on_bus_health,
                               .ctx = service};
     payd->pg = pg_new(&pg);
-    if (bus_new(&bus, &payd->bus, err) != 0 || verbs_start(payd, &parts->verbs, err) != 0 ||
-        api_start(payd, &parts->http, err) != 0)
+    if (bus_new(&bus, &payd->bus, err) != 0 || api_start(payd, &parts->http, err) != 0)
         return -1;
     parts->watch = watch_start(payd);
     parts->relay = relay_start(payd);
@@ -88,7 +85,6 @@ static void stop(struct service *service)
     relay_join(&parts->relay);
     watch_join(&parts->watch);
     http_server_stop(&parts->http);
-    verbs_stop(&parts->verbs);
     bus_free(&parts->payd.bus);
     pg_free(&parts->payd.pg);
     payd_destroy(&parts->payd);

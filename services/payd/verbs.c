@@ -1,5 +1,5 @@
 /* Answers requests on the bus out of PostgreSQL. A slot is told of only while the chain is followed
- * up to its head: a quote made of an old one could not be paid. */
+ * up to its head, or as near as a poll leaves it: a quote made of an old slot could not be paid. */
 #include "services/payd/verbs.h"
 
 #include "libcommon/log.h"
@@ -13,6 +13,7 @@
 
 #define ACQUIRE_MS 1000
 #define LED_MS     10000
+#define LAG_BLOCKS 2 /* a leader at work is this far behind the head that it saw */
 
 struct verbs {
     struct bus_sub *slot, *status, *activated;
@@ -72,10 +73,11 @@ static void on_slot(void *ctx, struct bus_msg *msg)
         refuse(payd, msg, "slot", PROBLEM_UNAVAILABLE, "the database is away");
         return;
     }
-    if (status.polled_ms > payd->settings->chain.stale_after_ms || status.cursor < status.head) {
+    bool behind = status.head - status.cursor > LAG_BLOCKS;
+    if (status.polled_ms > payd->settings->chain.stale_after_ms || behind) {
         refuse(payd, msg, "slot", PROBLEM_CHAIN_UNAVAILABLE,
-               status.cursor < status.head ? "payd has not read the chain up to its head"
-                                           : "no endpoint has answered for a while");
+               behind ? "payd has not read the chain up to its head"
+                      : "no endpoint has answered for a while");
         return;
     }
     slot.head = status.cursor;

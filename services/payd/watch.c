@@ -1,4 +1,5 @@
-/* Migrations and the follower's row first, retried until PostgreSQL is there; then the chain's
+/* Migrations and the follower's row first, retried until PostgreSQL is there; only then does this
+ * instance join those that answer on the bus, so that a fresh one refuses nobody. Then the chain's
  * health as every instance sees it, by the age of the leader's last successful poll. */
 #include "services/payd/watch.h"
 
@@ -7,6 +8,7 @@
 #include "services/payd/ledger.h"
 #include "services/payd/query.h"
 #include "services/payd/store.h"
+#include "services/payd/verbs.h"
 
 #include <string.h>
 
@@ -17,6 +19,7 @@
 struct watch {
     struct payd *payd;
     pthread_t thread;
+    struct verbs *verbs; /* NULL: the database is not ready yet */
     bool told;
     unsigned turns;
 };
@@ -84,6 +87,12 @@ static void turn(struct watch *watch)
         }
         return;
     }
+    if (watch->verbs == NULL) {
+        bool ok = verbs_start(payd, &watch->verbs, &err) == 0;
+        service_dependency(payd->service, "schema", true, ok, err.msg);
+        if (!ok)
+            verbs_stop(&watch->verbs);
+    }
     if (pg_acquire(payd->pg, AWAY_MS, &conn, &err) != 0 ||
         query_status(conn, atomic_load(&payd->follower), &status, &err) != 0)
         return;
@@ -106,6 +115,7 @@ struct watch *watch_start(struct payd *payd)
 {
     struct watch *watch = mem_zalloc(sizeof(*watch));
     watch->payd = payd;
+    service_dependency(payd->service, "schema", true, false, "not made yet");
     service_dependency(payd->service, "chain", false, false, "not asked yet");
     if (pthread_create(&watch->thread, NULL, watch_main, watch) != 0)
         abort();
@@ -119,5 +129,6 @@ void watch_join(struct watch **watch_ptr)
     if (watch == NULL)
         return;
     pthread_join(watch->thread, NULL);
+    verbs_stop(&watch->verbs);
     free(watch);
 }

@@ -33,6 +33,7 @@ let client;
 let wallet;
 let quoted;
 let subd;
+let tester;
 const payds = [];
 
 // Stands before the node, and can be away or talk nonsense.
@@ -151,7 +152,7 @@ const followed = (service) => waitUntil('the chain to be followed', async () => 
   const answer = await slot(service);
   return answer.error ? false : answer;
 });
-const hints = async (quote) => (await subd.messages('OCTROI_PAYMENTS')).filter(({ body }) => body.payment_id === quote.id);
+const hints = async (quote) => (await tester.messages('OCTROI_PAYMENTS')).filter(({ body }) => body.payment_id === quote.id);
 const word = (value) => `0x${value.toString(16).padStart(64, '0')}`;
 const leader = async (services) => {
   for (const service of services) if (service.process.exit === null && (await service.metric('octroi_payd_leader').catch(() => 0)) === 1) return service;
@@ -175,6 +176,7 @@ before(async () => {
   }
   quoted = await new Bus({ port: nats.port, user: 'quoted', password: nats.passwords.quoted }).connect();
   subd = await new Bus({ port: nats.port, user: 'subd', password: nats.passwords.subd }).connect();
+  tester = await new Bus({ port: nats.port, user: 'tester', password: 'tester' }).connect();
   node = await new Node().start();
 });
 
@@ -191,6 +193,7 @@ after(async () => {
   };
   quoted?.close();
   subd?.close();
+  tester?.close();
   node?.stop();
   for (const server of [chain, nats, postgres]) await end(() => server?.stop());
   if (failures.length) throw failures[0];
@@ -392,6 +395,7 @@ test('PostgreSQL and NATS come back by themselves', async () => {
   await nats.start();
   quoted = await new Bus({ port: nats.port, user: 'quoted', password: nats.passwords.quoted }).connect();
   subd = await new Bus({ port: nats.port, user: 'subd', password: nats.passwords.subd }).connect();
+  tester = await new Bus({ port: nats.port, user: 'tester', password: 'tester' }).connect();
   await waitUntil('the hint', async () => (await hints(quote)).length > 0);
   await postgres.stop();
   assert.equal((await fetch(`${a.url}/payment/${quote.id}`)).status, 503);

@@ -131,12 +131,21 @@ export class Nats {
     return `${user}:${this.passwords[user]}`;
   }
 
+  // The shipped configuration; in tests with one more user, who may look into the streams.
+  configuration() {
+    const shipped = join(root, 'compose/nats/nats.conf');
+    if (this.detached) return shipped;
+    const file = join(this.dir, 'nats.conf');
+    writeFileSync(file, readFileSync(shipped, 'utf8').replace('users: [', 'users: [\n    { user: tester, password: tester }'));
+    return file;
+  }
+
   async start() {
     this.port ??= await freePort();
     mkdirSync(this.dir, { recursive: true });
     const env = { NATS_STORE_DIR: join(this.dir, 'jetstream') };
     for (const user of busUsers) env[`NATS_${user.toUpperCase()}_PASSWORD`] = JSON.stringify(this.passwords[user]);
-    this.process = new Process('nats', 'nats-server', ['-c', join(root, 'compose/nats/nats.conf'), '-a', '127.0.0.1', '-p', String(this.port)],
+    this.process = new Process('nats', 'nats-server', ['-c', this.configuration(), '-a', '127.0.0.1', '-p', String(this.port)],
       { dir: this.dir, detached: this.detached, env });
     await this.process.ensure();
     await this.process.waitReady(() => canConnect(this.port));

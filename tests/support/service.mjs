@@ -4,9 +4,8 @@ import { join } from 'node:path';
 
 import { Process, root } from './process.mjs';
 
-// The build that tests run: sanitizers on, unless the environment names another.
-export const preset = process.env.OCTROI_PRESET || 'asan';
-export const binary = (service) => join(process.env.OCTROI_BIN || join(root, 'build', preset, 'bin'), service);
+// The build that tests run: sanitizers on, unless the environment names another by the time it is asked.
+export const binary = (service) => join(process.env.OCTROI_BIN || join(root, 'build', process.env.OCTROI_PRESET || 'asan', 'bin'), service);
 
 export class Service {
   // `config` is YAML text (written to a file), or undefined to use `configFile`.
