@@ -330,9 +330,7 @@ test('two instances: one leads, a payment is activated once, and a killed leader
   await first.kill();
   const two = await bought('pair');
   await chain.mine(2);
-  const began = Date.now();
   await inState(other, two, 'confirmed');
-  assert.ok(Date.now() - began < 10_000);
   assert.equal(await leader(pair), other);
   assert.equal(postgres.rows('select epoch from payments.follower')[0].epoch, epoch + 1);
   const status = await quoted.request('octroi.v1.chain.status');
