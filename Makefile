@@ -3,7 +3,7 @@ PRESET ?= release
 JOBS ?= $(shell nproc)
 export CMAKE_C_COMPILER_LAUNCHER := $(shell command -v ccache 2>/dev/null)
 
-.PHONY: help up down demo test unit integration build contracts install bench format lint docs fuzz clean
+.PHONY: help up down demo test build contracts install bench format lint docs clean
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20

@@ -54,6 +54,7 @@ test('from nothing to a first paid call, and again', { timeout: 1_800_000 }, asy
     finish() { echo "$1 took $(($(date +%s) - start)) s"; }
     begin; make up; finish first-up
     make demo
+    grep '^curl' README.md | sed "s/:8080/:$OCTROI_PORT_PROXY/" | while read -r line; do bash -c "$line"; echo; done
     make down
     begin; make up; finish second-up
     make up
@@ -61,5 +62,9 @@ test('from nothing to a first paid call, and again', { timeout: 1_800_000 }, asy
     make down`, 1_500_000);
   t.diagnostic(story.output.split('\n').filter((line) => /^(first|second)-up took/.test(line)).join(', '));
   assert.equal(story.code, 0, story.output.slice(-6000));
+  // The README's commands answered what it says they do.
+  assert.match(story.output, /^HTTP\/1\.1 402 /m);
+  assert.match(story.output, /^\{"chain_id":\d+.*"tiers":/m);
+  assert.match(story.output, /^\{"id":"0x[0-9a-f]{64}","kind":"new"/m);
   assert.equal(story.output.match(/served (\d+) = billed \1/g)?.length, 2, story.output.slice(-3000));
 });
