@@ -196,8 +196,11 @@ static int fold_again(struct pg_conn *conn, struct record *record, int64_t now,
         return err_set(err, "plan %s has an impossible tier or period", pg_text(top, 0, "plan"));
     enum state_event event = pg_int(top, 0, "expires_at") > now ? STATE_PAID : STATE_LAPSED;
     enum sub_state to;
-    if (state_transition(record->pub.state, event, &to))
+    if (state_transition(record->pub.state, event, &to)) {
+        if (record->pub.state == SUB_REVOKED)
+            out->result = FOLD_CLOSED;
         return 0;
+    }
     if (carry_over(conn, record, top, now, err) || write_grant(conn, record->pub.id, top, err))
         return -1;
     return move(conn, record, event, to, out, err);

@@ -21,6 +21,7 @@ struct fold_payment {
 enum fold_result {
     FOLD_APPLIED, /* the subscription changed */
     FOLD_NOTED,   /* recorded, with nothing to change */
+    FOLD_CLOSED,  /* recorded; the subscription is revoked and stays so: owed back */
     FOLD_KNOWN,   /* this revision or a later one was applied before */
 };
 

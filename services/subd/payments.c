@@ -81,6 +81,12 @@ static int apply(struct payments *payments, struct pg_conn *conn, const char *id
                  LOG_STR(SUBSCRIPTION, payment->subscription));
         subd_changed(subd);
     }
+    if (outcome.result == FOLD_CLOSED) {
+        metrics_count(subd->metrics, GAUGES_ALERTS, "paid-while-revoked", NULL);
+        log_error("a payment for a revoked subscription is owed back",
+                  LOG_STR(PAYMENT, payment->id), LOG_INT(REVISION, payment->revision),
+                  LOG_STR(SUBSCRIPTION, payment->subscription));
+    }
     count(payments, outcome.result == FOLD_KNOWN ? "known" : "applied");
     return 0;
 }

@@ -589,9 +589,11 @@ test('revoked without being asked about, for good, with reason and actor', async
   await waitUntil('the change', () => changes(sub).find(({ record }) => record.state === 'revoked'), { timeout: 5_000 });
   assert.deepEqual(await admin.request('octroi.v1.admin.subd.revoke', { ...ask, reason: 'again', actor: 'key_2' }), first);
   assert.deepEqual(postgres.rows(`SELECT revoked_reason, revoked_by FROM subscriptions.subscription WHERE id = '${sub.id}'`), [{ revoked_reason: 'fraud', revoked_by: 'key_1' }]);
+  const owed = await alerts('paid-while-revoked');
   const payment = sub.pay({ plan: 2 });
   await waitUntil('payd to be told', () => told.some((t) => t.payment_id === payment.id));
   assert.equal((await sub.record()).state, 'revoked');
+  assert.equal(await alerts('paid-while-revoked'), owed + 1);
   assert.equal((await new Journal().lease(sub, 1)).reason, 'payment-required');
   assert.equal((await admin.request('octroi.v1.admin.subd.revoke', { ...ask, subscription: `sub_${hex(16)}` })).error.code, 'not-found');
   assert.equal((await admin.request('octroi.v1.admin.subd.revoke', { subscription: sub.id })).error.code, 'bad-request');
