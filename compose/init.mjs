@@ -1,13 +1,12 @@
 // Run once before the services of the container stack: makes the development secrets where there are none, and deploys the contracts on
 // the development chain. Each value is a file of its own in OCTROI_SECRETS_DIR, for ${file:...} in the configurations.
-import { execFileSync } from 'node:child_process';
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { privateKeyToAddress } from 'viem/accounts';
 
-import { accounts } from '../tests/support/servers.mjs';
+import { accounts, deployContracts } from '../tests/support/servers.mjs';
 
 export function makeSecrets(directory) {
   const secret = (name, make) => {
@@ -21,31 +20,15 @@ export function makeSecrets(directory) {
   return { signer: privateKeyToAddress(signerKey) };
 }
 
-export function deployContracts({ rpcUrl, signer, directory }) {
-  const file = join(directory, 'deployment.json');
-  execFileSync('node', [fileURLToPath(new URL('../contracts/script/deploy.mjs', import.meta.url))], {
-    env: {
-      ...process.env,
-      OCTROI_RPC_URL: rpcUrl,
-      OCTROI_DEPLOYER_KEY: accounts[0],
-      OCTROI_SIGNER_ADDRESS: signer,
-      OCTROI_PAYEE: privateKeyToAddress(accounts[2]),
-      OCTROI_OPERATOR: privateKeyToAddress(accounts[3]),
-      OCTROI_FEE_BPS: '100',
-      OCTROI_TOKENS: 'dev',
-      OCTROI_DEPLOYMENT_FILE: file,
-    },
-    stdio: ['ignore', 'inherit', 'inherit'],
-  });
-  const deployment = JSON.parse(readFileSync(file, 'utf8'));
-  writeFileSync(join(directory, 'contract'), `${deployment.contract}\n`);
-  writeFileSync(join(directory, 'token'), `${deployment.token}\n`);
-  return deployment;
+// The development accounts are paid and operate.
+export function deployForDevelopment({ rpcUrl, signer, directory }) {
+  const [payee, operator] = [privateKeyToAddress(accounts[2]), privateKeyToAddress(accounts[3])];
+  return deployContracts({ rpcUrl, file: join(directory, 'deployment.json'), signer, payee, operator });
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const directory = process.env.OCTROI_SECRETS_DIR || '/run/octroi';
   const { signer } = makeSecrets(directory);
-  const deployment = deployContracts({ rpcUrl: process.env.OCTROI_RPC_URL || 'http://chain:8545', signer, directory });
+  const deployment = deployForDevelopment({ rpcUrl: process.env.OCTROI_RPC_URL || 'http://chain:8545', signer, directory });
   console.log(`contract ${deployment.contract}, token ${deployment.token}, quote signer ${signer}`);
 }

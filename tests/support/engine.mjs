@@ -4,7 +4,7 @@ import { execFileSync, spawn } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { Process, root, sleep, waitUntil } from './process.mjs';
+import { Process, root, sleep } from './process.mjs';
 
 const cache = '/var/cache/octroi-test';
 const standins = { 'postgres:15': 'postgres', 'redis:7': 'redis', 'nats:2-alpine': 'nats' };
@@ -111,5 +111,3 @@ export async function debootstrap() {
   }
   return tree;
 }
-
-export { waitUntil };

@@ -4,9 +4,8 @@ import { createServer } from 'node:http';
 import { pathToFileURL } from 'node:url';
 
 export class Origin {
-  constructor({ port = 0, host = '127.0.0.1', delayMs = 0 } = {}) {
-    Object.assign(this, { port, host, delayMs, served: 0, requests: [] });
-    this.keep = false;
+  constructor({ port = 0, host = '127.0.0.1' } = {}) {
+    Object.assign(this, { port, host, served: 0 });
   }
 
   async start() {
@@ -28,16 +27,11 @@ export class Origin {
       return;
     }
     this.served += 1;
-    if (this.keep) this.requests.push({ method: request.method, url: request.url, headers: request.headers });
-    const body = [];
-    request.on('data', (chunk) => body.push(chunk));
+    let bytes = 0;
+    request.on('data', (chunk) => { bytes += chunk.length; });
     request.on('end', () => {
-      const send = () => {
-        response.setHeader('content-type', 'application/json');
-        response.end(JSON.stringify({ path: url.pathname, subscription: request.headers['octroi-subscription'] ?? null, bytes: Buffer.concat(body).length }));
-      };
-      if (this.delayMs) setTimeout(send, this.delayMs);
-      else send();
+      response.setHeader('content-type', 'application/json');
+      response.end(JSON.stringify({ path: url.pathname, subscription: request.headers['octroi-subscription'] ?? null, bytes }));
     });
     request.on('error', () => {});
   }

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { Process, canConnect, freePort, root, waitUntil } from './process.mjs';
+import { Process, canConnect, freePort, root } from './process.mjs';
 
 export const roles = ['quoted', 'payd', 'subd', 'adminsvc'];
 export const busUsers = ['proxy', 'quoted', 'payd', 'subd', 'adminsvc'];
@@ -166,6 +166,25 @@ export const accounts = [
   '0x47e179ec197488593b187f80a00eb0da91f1b9d0b13f8733639f19c30a34926a',
 ];
 
+// Deploys the contracts and a development stablecoin from the first development account; finds them where `file` names them already.
+export function deployContracts({ rpcUrl, file, signer, payee, operator }) {
+  execFileSync('node', [join(root, 'contracts/script/deploy.mjs')], {
+    env: {
+      ...process.env,
+      OCTROI_RPC_URL: rpcUrl,
+      OCTROI_DEPLOYER_KEY: accounts[0],
+      OCTROI_SIGNER_ADDRESS: signer,
+      OCTROI_PAYEE: payee,
+      OCTROI_OPERATOR: operator,
+      OCTROI_FEE_BPS: '100',
+      OCTROI_TOKENS: 'dev',
+      OCTROI_DEPLOYMENT_FILE: file,
+    },
+    stdio: ['ignore', 'inherit', 'inherit'],
+  });
+  return JSON.parse(readFileSync(file, 'utf8'));
+}
+
 export class Chain {
   constructor({ dir, port, detached = false, chainId = 4441, blockTime = 0, env = {} }) {
     Object.assign(this, { dir, port, detached, chainId, blockTime, env });
@@ -177,10 +196,6 @@ export class Chain {
 
   get deploymentFile() {
     return join(this.dir, 'deployment.json');
-  }
-
-  get deployment() {
-    return JSON.parse(readFileSync(this.deploymentFile, 'utf8'));
   }
 
   async start() {
@@ -210,28 +225,12 @@ export class Chain {
     await this.rpc('anvil_mine', [`0x${blocks.toString(16)}`]);
   }
 
-  // Deploys the contracts with a development stablecoin; `signer` is the quote signer's address.
-  deploy({ signer, payee, operator, feeBps = 100 }) {
-    execFileSync('node', [join(root, 'contracts/script/deploy.mjs')], {
-      env: {
-        ...process.env,
-        OCTROI_RPC_URL: this.url,
-        OCTROI_DEPLOYER_KEY: accounts[0],
-        OCTROI_SIGNER_ADDRESS: signer,
-        OCTROI_PAYEE: payee,
-        OCTROI_OPERATOR: operator,
-        OCTROI_FEE_BPS: String(feeBps),
-        OCTROI_TOKENS: 'dev',
-        OCTROI_DEPLOYMENT_FILE: this.deploymentFile,
-      },
-      stdio: 'pipe',
-    });
-    return this.deployment;
+  // `signer` is the quote signer's address.
+  deploy({ signer, payee, operator }) {
+    return deployContracts({ rpcUrl: this.url, file: this.deploymentFile, signer, payee, operator });
   }
 
   async stop() {
     await this.process?.stop();
   }
 }
-
-export { waitUntil };

@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { deployContracts, makeSecrets } from '../../compose/init.mjs';
+import { deployForDevelopment, makeSecrets } from '../../compose/init.mjs';
 import { Process, freePort, root, waitUntil } from './process.mjs';
 import { Chain, Nats, Postgres, Redis, busUsers, roles } from './servers.mjs';
 import { Service } from './service.mjs';
@@ -58,7 +58,7 @@ export class Stack {
 
   deploy() {
     const { signer } = makeSecrets(this.secrets);
-    this.deployment = deployContracts({ rpcUrl: this.chain.url, signer, directory: this.secrets });
+    this.deployment = deployForDevelopment({ rpcUrl: this.chain.url, signer, directory: this.secrets });
     this.say(`contract ${this.deployment.contract} on chain ${this.chainId}`);
   }
 
@@ -148,5 +148,3 @@ export class Stack {
     if (failures.length) throw failures[0];
   }
 }
-
-export { waitUntil };
