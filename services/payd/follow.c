@@ -40,11 +40,6 @@ int64_t follow_head(const struct follow *follow)
     return follow->head;
 }
 
-int64_t follow_range(const struct follow *follow)
-{
-    return follow->range;
-}
-
 static bool same(const char *a, const char *b)
 {
     return strcmp(a, b) == 0;

@@ -77,7 +77,5 @@ enum follow_progress {
 int follow_step(struct follow *follow, enum follow_progress *progress, struct err *err) MUST_USE;
 const struct follow_cursor *follow_at(const struct follow *follow);
 int64_t follow_head(const struct follow *follow);
-/* The present range, which shrinks where a node refuses and grows again. */
-int64_t follow_range(const struct follow *follow);
 
 #endif

@@ -205,21 +205,6 @@ h2o_iovec_t request_header(const struct request *request, const char *name, size
     return value;
 }
 
-h2o_iovec_t request_query(const struct request *request, const char *name)
-{
-    h2o_iovec_t rest = request->exchange->query;
-    size_t len = strlen(name);
-    while (rest.len > 1) {
-        rest = h2o_iovec_init(rest.base + 1, rest.len - 1); /* the question mark or ampersand */
-        char *end = memchr(rest.base, '&', rest.len);
-        size_t n = end ? (size_t)(end - rest.base) : rest.len;
-        if (n > len && rest.base[len] == '=' && memcmp(rest.base, name, len) == 0)
-            return h2o_iovec_init(rest.base + len + 1, n - len - 1);
-        rest = h2o_iovec_init(rest.base + n, rest.len - n);
-    }
-    return h2o_iovec_init(NULL, 0);
-}
-
 static void add(struct request *request, struct added_header **list, const char *name,
                 h2o_iovec_t value)
 {

@@ -34,8 +34,6 @@ struct request {
 h2o_iovec_t request_header(const struct request *request, const char *name, size_t *count);
 /* The id given to this request, NUL-terminated. */
 const char *request_id(const struct request *request);
-/* The value of a query parameter of the request (undecoded), {NULL, 0} where absent. */
-h2o_iovec_t request_query(const struct request *request, const char *name);
 /* Adds a header to the request that goes to the origin; name and value live in the pool or are
  * static. A client's header of that name is dropped. */
 void request_add_upstream_header(struct request *request, const char *name, h2o_iovec_t value);

@@ -23,11 +23,6 @@ unsigned stats_method(const char *text, size_t len)
     return STATS_METHOD_OTHER;
 }
 
-const char *stats_method_name(unsigned method)
-{
-    return methods[method];
-}
-
 static void pool_cells(struct stats_pool *cells, struct metrics *metrics, const char *pool)
 {
     cells->seconds = metrics_local(metrics, STATS_UPSTREAM_SECONDS, (const char *[]){pool});

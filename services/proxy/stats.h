@@ -40,7 +40,6 @@ void stats_init(struct stats *stats, struct metrics *metrics, const struct pool_
 void stats_clear(struct stats *stats);
 /* Number of a method's name, STATS_METHOD_OTHER where it is not one of the usual. */
 unsigned stats_method(const char *text, size_t len);
-const char *stats_method_name(unsigned method);
 /* `route` is the route's index, or route_count; name is its label. */
 void stats_count_request(struct stats *stats, size_t route, const char *name, unsigned method,
                          unsigned status);

@@ -38,7 +38,6 @@ struct upstream *upstream_connect(struct worker *worker, struct backend *backend
 void upstream_park(struct upstream *upstream);
 void upstream_close(struct upstream *upstream);
 void upstream_close_all(struct worker *worker);
-void upstream_close_idle(struct worker *worker);
 
 /* exchange side (upstream.c): events of a connection that has an exchange */
 void upstream_on_read(h2o_socket_t *sock, const char *err);

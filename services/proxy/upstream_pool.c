@@ -151,14 +151,6 @@ struct upstream *upstream_connect(struct worker *worker, struct backend *backend
     return upstream;
 }
 
-void upstream_close_idle(struct worker *worker)
-{
-    struct proxy *proxy = worker->priv->proxy;
-    for (size_t i = 0; i < proxy->pools->backend_count; i++)
-        while (worker->priv->backends[i].idle)
-            upstream_close(worker->priv->backends[i].idle);
-}
-
 void upstream_close_all(struct worker *worker)
 {
     while (worker->priv->upstreams)
