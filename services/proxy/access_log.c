@@ -4,7 +4,7 @@
 
 static bool chosen(struct worker *worker)
 {
-    double sample = worker->priv->proxy->config->access_log.sample;
+    double sample = worker->priv->generation->config->access_log.sample;
     if (sample >= 1)
         return true;
     return sample > 0 && (double)(worker_random(worker) >> 11) * 0x1p-53 < sample;

@@ -36,7 +36,7 @@ static void take_id(struct exchange *exchange)
 /* The rightmost address that is not a trusted proxy's. */
 static void find_client(struct exchange *exchange)
 {
-    const struct cidr_list *trusted = &exchange->request.worker->priv->proxy->trusted;
+    const struct cidr_list *trusted = &exchange->generation->trusted;
     for (size_t i = exchange->head.count; i > 0; i--) {
         const struct http1_field *field = &exchange->head.fields[i - 1];
         if (field->id != NAME_X_FORWARDED_FOR)
@@ -146,13 +146,13 @@ static bool take_slot(struct exchange *exchange)
     struct proxy *proxy = exchange->request.worker->priv->proxy;
     int64_t before = atomic_fetch_add_explicit(&proxy->in_flight, 1, memory_order_relaxed);
     exchange->admitted = true;
-    return before < proxy->config->limits.in_flight;
+    return before < exchange->generation->config->limits.in_flight;
 }
 
 static enum room_result enter(struct request *request)
 {
     struct exchange *exchange = request->exchange;
-    const struct cidr_list *trusted = &request->worker->priv->proxy->trusted;
+    const struct cidr_list *trusted = &exchange->generation->trusted;
     make_id(exchange);
     exchange->client = exchange->peer_address;
     if (exchange->malformed.problem != PROBLEM_NONE) {

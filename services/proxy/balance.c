@@ -71,6 +71,8 @@ static struct backend *choose(struct worker *worker, struct pool *pool, bool any
     case BALANCE_ROUND_ROBIN:
         return round_robin(worker, pool, any);
     case BALANCE_LEAST_CONNECTIONS:
+    case BALANCE_IP_HASH:
+    case BALANCE_RANDOM_TWO:
         return least_connections(worker, pool, any);
     }
     return NULL;

@@ -27,7 +27,7 @@ static void set_timer(struct client *client, int64_t after_ms)
 
 static const struct timeouts_config *timeouts_of(const struct client *client)
 {
-    return &client->worker->priv->proxy->config->timeouts;
+    return &client->worker->priv->generation->config->timeouts;
 }
 
 static char *input(struct client *client, size_t *len)

@@ -2,8 +2,7 @@
 #include "services/proxy/config.h"
 
 #include "services/proxy/billing.h"
-#include "services/proxy/cidr.h"
-#include "services/proxy/pool.h"
+#include "services/proxy/generation.h"
 #include "services/proxy/route.h"
 
 #include "libcommon/mem.h"
@@ -14,15 +13,82 @@
 
 #define WORKERS_MAX 256
 
+static const struct config_field certificate_fields[] = {
+    CONFIG_FIELD(struct certificate_config, certificate, "certificate", CONFIG_STRING,
+                 .required = true, .doc = "PEM file, with the chain"),
+    CONFIG_FIELD(struct certificate_config, key, "key", CONFIG_STRING, .required = true,
+                 .doc = "PEM file of its key"),
+};
+static const struct config_schema certificate_schema = {.name = "certificate",
+                                                        .size = sizeof(struct certificate_config),
+                                                        .fields = certificate_fields,
+                                                        .count = ARRAY_LEN(certificate_fields)};
+
+static int listener_tls_check(void *section, struct err *err)
+{
+    const struct listener_tls_config *tls = section;
+    if ((tls->certificate[0] == '\0') != (tls->key[0] == '\0'))
+        return err_set(err, "certificate and key belong together");
+    if (tls->certificate[0] == '\0' && tls->certificates.count == 0)
+        return err_set(err, "tls needs a certificate");
+    if ((tls->client_auth != CLIENT_AUTH_NONE) != (tls->client_ca[0] != '\0'))
+        return err_set(err, "client_ca and client_auth belong together");
+    return 0;
+}
+
+static const char *const tls_versions[] = {"1.2", "1.3", NULL};
+static const char *const client_auths[] = {"none", "optional", "required", NULL};
+static const struct config_field listener_tls_fields[] = {
+    CONFIG_FIELD(struct listener_tls_config, certificate, "certificate", CONFIG_STRING,
+                 .fallback = "", .doc = "PEM file, with the chain; for names that no other has"),
+    CONFIG_FIELD(struct listener_tls_config, key, "key", CONFIG_STRING, .fallback = "",
+                 .doc = "PEM file of its key"),
+    CONFIG_FIELD(struct listener_tls_config, certificates, "certificates", CONFIG_LIST, .max = 1000,
+                 .section = &certificate_schema,
+                 .doc = "more certificates, chosen by the names that they carry (SNI)"),
+    CONFIG_FIELD(struct listener_tls_config, min_version, "min_version", CONFIG_ENUM,
+                 .fallback = "1.2", .words = tls_versions, .doc = "the oldest that is spoken"),
+    CONFIG_FIELD(struct listener_tls_config, client_ca, "client_ca", CONFIG_STRING, .fallback = "",
+                 .doc = "PEM file of the authorities of clients' certificates"),
+    CONFIG_FIELD(struct listener_tls_config, client_auth, "client_auth", CONFIG_ENUM,
+                 .fallback = "none", .words = client_auths,
+                 .doc = "whether clients show a certificate"),
+};
+static const struct config_schema listener_tls_schema = {.name = "listener tls",
+                                                         .size = sizeof(struct listener_tls_config),
+                                                         .fields = listener_tls_fields,
+                                                         .count = ARRAY_LEN(listener_tls_fields),
+                                                         .check = listener_tls_check};
+
+static int listener_check(void *section, struct err *err)
+{
+    const struct listener_config *listener = section;
+    if ((listener->mode == LISTENER_TCP) != (listener->pool[0] != '\0'))
+        return err_set(err, "pool belongs to mode: tcp, and only there");
+    return 0;
+}
+
+static const char *const listener_modes[] = {"http", "tcp", NULL};
+static const char *const proxy_protocols[] = {"off", "required", NULL};
 static const struct config_field listener_fields[] = {
     CONFIG_FIELD(struct listener_config, address, "address", CONFIG_STRING, .required = true,
-                 .doc = "host:port to listen on"),
+                 .min = 1, .max = 300, .doc = "host:port, [address]:port or unix:/path"),
+    CONFIG_FIELD(struct listener_config, mode, "mode", CONFIG_ENUM, .fallback = "http",
+                 .words = listener_modes, .doc = "http, or tcp: bytes to a pool as they come"),
+    CONFIG_FIELD(struct listener_config, pool, "pool", CONFIG_STRING, .fallback = "",
+                 .doc = "where mode: tcp leads"),
+    CONFIG_FIELD(struct listener_config, proxy_protocol, "proxy_protocol", CONFIG_ENUM,
+                 .fallback = "off", .words = proxy_protocols,
+                 .doc = "connections begin with the PROXY protocol, version 1 or 2"),
+    CONFIG_FIELD(struct listener_config, tls, "tls", CONFIG_OPTIONAL,
+                 .section = &listener_tls_schema, .doc = "speak TLS"),
 };
 static const struct config_schema listener_schema = {.name = "listener",
                                                      .size = sizeof(struct listener_config),
                                                      .fields = listener_fields,
                                                      .count = ARRAY_LEN(listener_fields),
-                                                     .scalar_field = "address"};
+                                                     .scalar_field = "address",
+                                                     .check = listener_check};
 
 #define LIMIT(member, low, high, def, text)                                                        \
     CONFIG_FIELD(struct limits_config, member, #member, CONFIG_INT, .fallback = (def),             \
@@ -32,37 +98,50 @@ static const struct config_schema listener_schema = {.name = "listener",
                  .min = (low), .max = (high), .doc = (text))
 static const struct config_field limits_fields[] = {
     LIMIT(connections, 1, 1000000, "50000", "client connections at a time; more are refused"),
+    LIMIT(connections_per_ip, 0, 1000000, "0",
+          "of one client address (IPv6: /64); more are refused; 0: no limit"),
     LIMIT(in_flight, 1, 1000000, "10000", "requests at a time; more are refused"),
     LIMIT_SIZE(header_bytes, 1024, 256 * 1024, "32KiB", "a message's head"),
     LIMIT(headers, 8, 1000, "100", "header lines of a message"),
     LIMIT_SIZE(uri_bytes, 64, 64 * 1024, "8KiB", "a request's target"),
     LIMIT_SIZE(body_bytes, 0, INT64_MAX, "0", "a request's body; 0: no limit"),
+    CONFIG_FIELD(struct limits_config, rate_per_ip, "rate_per_ip", CONFIG_RATE, .fallback = "0",
+                 .max = 1000000, .doc = "requests of one client address (IPv6: /64); 0: no limit"),
+    LIMIT(burst_per_ip, 0, 1000000, "0", "how many of them at once; 0: a second's worth"),
 };
 static const struct config_schema limits_schema = {.name = "limits",
                                                    .size = sizeof(struct limits_config),
                                                    .fields = limits_fields,
                                                    .count = ARRAY_LEN(limits_fields)};
 
-#define TIMEOUT(type, member, low, def, text)                                                      \
-    CONFIG_FIELD(type, member, #member, CONFIG_DURATION, .fallback = (def), .min = (low),          \
-                 .max = 24LL * 3600 * 1000, .doc = (text))
 static const struct config_field timeouts_fields[] = {
-    TIMEOUT(struct timeouts_config, request_head, 10, "10s", "for a request's head to arrive"),
-    TIMEOUT(struct timeouts_config, request_body_idle, 10, "30s",
-            "between two pieces of a request's body"),
-    TIMEOUT(struct timeouts_config, response_write_idle, 10, "30s",
-            "for a client to take a piece of the response"),
-    TIMEOUT(struct timeouts_config, keepalive_idle, 10, "60s", "between two requests"),
-    TIMEOUT(struct timeouts_config, drain_delay, 0, "5s",
-            "/readyz answers 503 this long before the listeners close"),
-    TIMEOUT(struct timeouts_config, shutdown, 0, "30s", "for requests in flight to finish"),
+    CONFIG_TIMEOUT(struct timeouts_config, tls_handshake, 10, "10s", "for a TLS handshake"),
+    CONFIG_TIMEOUT(struct timeouts_config, request_head, 10, "10s",
+                   "for a request's head to arrive"),
+    CONFIG_TIMEOUT(struct timeouts_config, request_body_idle, 10, "30s",
+                   "between two pieces of a request's body"),
+    CONFIG_TIMEOUT(struct timeouts_config, response_write_idle, 10, "30s",
+                   "for a client to take a piece of the response"),
+    CONFIG_TIMEOUT(struct timeouts_config, keepalive_idle, 10, "60s", "between two requests"),
+    CONFIG_TIMEOUT(struct timeouts_config, tunnel_idle, 10, "1h",
+                   "a WebSocket, TCP tunnel or event stream on which nothing passes"),
+    CONFIG_TIMEOUT(struct timeouts_config, request, 0, "0s",
+                   "for a whole exchange but tunnels and event streams; 0s: no limit"),
+    CONFIG_TIMEOUT(struct timeouts_config, drain_delay, 0, "5s",
+                   "/readyz answers 503 this long before the listeners close"),
+    CONFIG_TIMEOUT(struct timeouts_config, shutdown, 0, "30s", "for requests in flight to finish"),
 };
 static const struct config_schema timeouts_schema = {.name = "timeouts",
                                                      .size = sizeof(struct timeouts_config),
                                                      .fields = timeouts_fields,
                                                      .count = ARRAY_LEN(timeouts_fields)};
 
+static const char *const access_log_formats[] = {"json", "combined", NULL};
 static const struct config_field access_log_fields[] = {
+    CONFIG_FIELD(struct access_log_config, path, "path", CONFIG_STRING, .fallback = "-", .min = 1,
+                 .max = 4096, .doc = "a file, or - for standard error with the other lines"),
+    CONFIG_FIELD(struct access_log_config, format, "format", CONFIG_ENUM, .fallback = "json",
+                 .words = access_log_formats, .doc = "json, or combined as web servers write it"),
     CONFIG_FIELD(struct access_log_config, sample, "sample", CONFIG_FLOAT, .fallback = "1.0",
                  .min = 0, .max = 1, .doc = "share of requests that are logged"),
 };
@@ -71,147 +150,24 @@ static const struct config_schema access_log_schema = {.name = "access_log",
                                                        .fields = access_log_fields,
                                                        .count = ARRAY_LEN(access_log_fields)};
 
-static const struct config_field backend_fields[] = {
-    CONFIG_FIELD(struct backend_config, url, "url", CONFIG_STRING, .required = true,
-                 .doc = "http://host:port of the origin"),
-    CONFIG_FIELD(struct backend_config, weight, "weight", CONFIG_INT, .fallback = "1", .min = 1,
-                 .max = 1000, .doc = "share among the pool's backends"),
-    CONFIG_FIELD(struct backend_config, max_connections, "max_connections", CONFIG_INT,
-                 .fallback = "0", .min = 0, .max = 1000000,
-                 .doc = "requests at a time over all threads; 0: no limit"),
+static const struct config_field watchdog_fields[] = {
+    CONFIG_TIMEOUT(struct watchdog_config, stuck, 100, "10s",
+                   "a loop that does not turn for so long makes /livez answer 503"),
+    CONFIG_TIMEOUT(struct watchdog_config, abort, 0, "60s",
+                   "and for so long ends the process, to be started anew; 0s: never"),
 };
-static const struct config_schema backend_schema = {.name = "backend",
-                                                    .size = sizeof(struct backend_config),
-                                                    .fields = backend_fields,
-                                                    .count = ARRAY_LEN(backend_fields),
-                                                    .scalar_field = "url"};
-
-static const struct config_field pool_timeouts_fields[] = {
-    TIMEOUT(struct pool_timeouts_config, connect, 10, "1s", "for a connection to be established"),
-    TIMEOUT(struct pool_timeouts_config, response_head, 10, "30s",
-            "from the last of the request to the response's head"),
-    TIMEOUT(struct pool_timeouts_config, body_idle, 10, "30s",
-            "between two pieces of a response's body"),
-    TIMEOUT(struct pool_timeouts_config, keepalive_idle, 10, "4s",
-            "how long an unused connection is kept; an origin's Keep-Alive can shorten it"),
-};
-static const struct config_schema pool_timeouts_schema = {.name = "pool timeouts",
-                                                          .size =
-                                                              sizeof(struct pool_timeouts_config),
-                                                          .fields = pool_timeouts_fields,
-                                                          .count = ARRAY_LEN(pool_timeouts_fields)};
-
-static const char *const balance_words[] = {"round_robin", "least_connections", NULL};
-static const struct config_field pool_fields[] = {
-    CONFIG_FIELD(struct pool_config, balance, "balance", CONFIG_ENUM, .fallback = "round_robin",
-                 .words = balance_words, .doc = "how a backend is chosen"),
-    CONFIG_FIELD(struct pool_config, backends, "backends", CONFIG_LIST, .required = true, .min = 1,
-                 .max = 1000, .section = &backend_schema, .doc = "origins"),
-    CONFIG_FIELD(struct pool_config, max_idle, "max_idle", CONFIG_INT, .fallback = "256", .min = 0,
-                 .max = 10000, .doc = "unused connections kept for each backend and thread"),
-    CONFIG_FIELD(struct pool_config, timeouts, "timeouts", CONFIG_SECTION,
-                 .section = &pool_timeouts_schema, .doc = "how long origins may take"),
-};
-static const struct config_schema pool_schema = {.name = "pool",
-                                                 .size = sizeof(struct pool_config),
-                                                 .fields = pool_fields,
-                                                 .count = ARRAY_LEN(pool_fields)};
-
-static const struct config_field route_limits_fields[] = {
-    CONFIG_FIELD(struct route_limits_config, body_bytes, "body_bytes", CONFIG_SIZE,
-                 .required = true, .min = 0, .max = INT64_MAX,
-                 .doc = "a request's body; 0: no limit"),
-};
-
-static const struct config_schema route_limits_schema = {.name = "route limits",
-                                                         .size = sizeof(struct route_limits_config),
-                                                         .fields = route_limits_fields,
-                                                         .count = ARRAY_LEN(route_limits_fields)};
-
-static int redirect_check(void *section, struct err *err)
-{
-    const struct redirect_config *redirect = section;
-    switch (redirect->status) {
-    case 301:
-    case 302:
-    case 303:
-    case 307:
-    case 308:
-        break;
-    default:
-        return err_set(err, "redirect.status is 301, 302, 303, 307 or 308");
-    }
-    for (const char *c = redirect->to; *c; c++)
-        if (*c <= 0x20 || *c >= 0x7f)
-            return err_set(err, "redirect.to holds a blank or a control character");
-    return 0;
-}
-
-static const struct config_field redirect_fields[] = {
-    CONFIG_FIELD(struct redirect_config, to, "to", CONFIG_STRING, .required = true,
-                 .doc = "where to; without a path of its own the request's is appended"),
-    CONFIG_FIELD(struct redirect_config, status, "status", CONFIG_INT, .fallback = "301",
-                 .min = 301, .max = 308, .doc = "301, 302, 303, 307 or 308"),
-};
-static const struct config_schema redirect_schema = {.name = "redirect",
-                                                     .size = sizeof(struct redirect_config),
-                                                     .fields = redirect_fields,
-                                                     .count = ARRAY_LEN(redirect_fields),
-                                                     .check = redirect_check};
-
-static int route_check(void *section, struct err *err)
-{
-    const struct route_config *route = section;
-    bool sold = route->access == ROUTE_SUBSCRIPTION;
-    if (route->path[0] != '/')
-        return err_set(err, "route.path begins with a slash");
-    if ((route->pool[0] == '\0') == (route->redirect == NULL))
-        return err_set(err, "a route has either a pool or a redirect");
-    if (sold != (route->service[0] != '\0'))
-        return err_set(err, "route.service belongs to access: subscription, and only there");
-    return 0;
-}
-
-static const char *const access_words[] = {"public", "subscription", NULL};
-static const struct config_field route_fields[] = {
-    CONFIG_FIELD(struct route_config, host, "host", CONFIG_STRING, .fallback = "",
-                 .doc = "api.example.com, *.example.com, or empty for any"),
-    CONFIG_FIELD(struct route_config, path, "path", CONFIG_STRING, .fallback = "/",
-                 .doc = "prefix, at a segment boundary"),
-    CONFIG_FIELD(struct route_config, pool, "pool", CONFIG_STRING, .fallback = "",
-                 .doc = "where requests go"),
-    CONFIG_FIELD(struct route_config, access, "access", CONFIG_ENUM, .fallback = "public",
-                 .words = access_words, .doc = "who may use it"),
-    CONFIG_FIELD(struct route_config, service, "service", CONFIG_STRING, .fallback = "",
-                 .doc = "name of the service that is sold here"),
-    CONFIG_FIELD(struct route_config, strip_prefix, "strip_prefix", CONFIG_BOOL,
-                 .fallback = "false", .doc = "the origin sees the path without the prefix"),
-    CONFIG_FIELD(struct route_config, host_rewrite, "host_rewrite", CONFIG_BOOL,
-                 .fallback = "false", .doc = "the origin sees its own address as Host"),
-    CONFIG_FIELD(struct route_config, limits, "limits", CONFIG_OPTIONAL,
-                 .section = &route_limits_schema, .doc = "instead of the general limits"),
-    CONFIG_FIELD(struct route_config, redirect, "redirect", CONFIG_OPTIONAL,
-                 .section = &redirect_schema, .doc = "answer with a redirection"),
-};
-static const struct config_schema route_schema = {.name = "route",
-                                                  .size = sizeof(struct route_config),
-                                                  .fields = route_fields,
-                                                  .count = ARRAY_LEN(route_fields),
-                                                  .check = route_check};
+static const struct config_schema watchdog_schema = {.name = "watchdog",
+                                                     .size = sizeof(struct watchdog_config),
+                                                     .fields = watchdog_fields,
+                                                     .count = ARRAY_LEN(watchdog_fields)};
 
 /* Builds what is made of the configuration, and throws it away: -t finds what start would. */
 static int try_out(const struct proxy_config *config, struct err *err)
 {
-    struct cidr_list trusted;
-    struct pool_set *pools = NULL;
-    struct route_table *routes = NULL;
-    if (cidr_list_new(&config->trusted_proxies, &trusted, err))
-        return -1;
-    cidr_list_free(&trusted);
-    int result = pool_set_new(config, &pools, err) || route_table_new(config, pools, &routes, err);
-    route_table_free(&routes);
-    pool_set_free(&pools);
-    return result ? -1 : 0;
+    struct generation *generation;
+    int result = generation_new(config, &generation, err);
+    generation_free(&generation);
+    return result;
 }
 
 static int root_check(void *section, struct err *err)
@@ -236,6 +192,10 @@ static const struct config_field root_fields[] = {
                  .min = 1, .max = 64, .section = &listener_schema, .doc = "where clients connect"),
     CONFIG_FIELD(struct proxy_config, workers, "workers", CONFIG_STRING, .fallback = "auto",
                  .doc = "threads: a number, or auto for as many as there are CPUs to use"),
+    CONFIG_FIELD(struct proxy_config, watch, "watch", CONFIG_BOOL, .fallback = "false",
+                 .doc = "reload when the file changes, as HUP does"),
+    CONFIG_FIELD(struct proxy_config, watchdog, "watchdog", CONFIG_SECTION,
+                 .section = &watchdog_schema, .doc = "what happens to a loop that is stuck"),
     CONFIG_FIELD(struct proxy_config, limits, "limits", CONFIG_SECTION, .section = &limits_schema,
                  .doc = "bounds on what clients may ask for"),
     CONFIG_FIELD(struct proxy_config, timeouts, "timeouts", CONFIG_SECTION,
@@ -244,10 +204,12 @@ static const struct config_field root_fields[] = {
                  .max = 1000, .doc = "networks (CIDR) whose forwarded headers are believed"),
     CONFIG_FIELD(struct proxy_config, access_log, "access_log", CONFIG_SECTION,
                  .section = &access_log_schema, .doc = "one line a request"),
-    CONFIG_FIELD(struct proxy_config, pools, "pools", CONFIG_MAP, .section = &pool_schema,
+    CONFIG_FIELD(struct proxy_config, expose_debug_headers, "expose_debug_headers", CONFIG_BOOL,
+                 .fallback = "false", .doc = "answers say which route, pool and backend they took"),
+    CONFIG_FIELD(struct proxy_config, pools, "pools", CONFIG_MAP, .section = &pool_config_schema,
                  .doc = "origins by name"),
     CONFIG_FIELD(struct proxy_config, routes, "routes", CONFIG_LIST, .required = true, .min = 1,
-                 .max = 100000, .section = &route_schema, .doc = "what goes where"),
+                 .max = 100000, .section = &route_config_schema, .doc = "what goes where"),
     CONFIG_FIELD(struct proxy_config, billing, "billing", CONFIG_OPTIONAL,
                  .section = &billing_config_schema,
                  .doc = "selling: needed by access: subscription"),

@@ -51,6 +51,7 @@ struct exchange {
     struct request request; /* first */
     struct grave grave;
     struct exchange *next_spare;
+    const struct generation *generation; /* the configuration that it began with */
     const struct downstream_ops *ops;
     void *downstream;
     size_t depth; /* rooms entered */

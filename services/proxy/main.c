@@ -15,7 +15,7 @@
 static void set_connection_limit(struct proxy *proxy)
 {
     struct rlimit limit;
-    int64_t wanted = proxy->config->limits.connections;
+    int64_t wanted = proxy->generation->config->limits.connections;
     proxy->connection_limit = wanted;
     if (getrlimit(RLIMIT_NOFILE, &limit))
         return;
@@ -33,7 +33,7 @@ static void set_connection_limit(struct proxy *proxy)
 static int start_workers(struct proxy *proxy, struct err *err)
 {
     unsigned count;
-    if (config_worker_count(proxy->config, &count, err))
+    if (config_worker_count(proxy->generation->config, &count, err))
         return -1;
     proxy->workers = mem_array(count, sizeof(struct worker *));
     for (unsigned i = 0; i < count; i++) {
@@ -44,8 +44,9 @@ static int start_workers(struct proxy *proxy, struct err *err)
     for (size_t i = 0; i < count; i++)
         if (worker_listen(proxy->workers[i], err))
             return -1;
-    if (proxy->config->billing && billing_start(proxy->config->billing, proxy->service,
-                                                proxy->workers, count, &proxy->billing, err))
+    if (proxy->generation->config->billing &&
+        billing_start(proxy->generation->config->billing, proxy->service, proxy->workers, count,
+                      &proxy->billing, err))
         return -1;
     for (size_t i = 0; i < count; i++)
         worker_start(proxy->workers[i]);
@@ -54,8 +55,8 @@ static int start_workers(struct proxy *proxy, struct err *err)
 
 static void log_listeners(const struct proxy *proxy)
 {
-    const struct listener_config *listeners = proxy->config->listeners.items;
-    for (size_t i = 0; i < proxy->config->listeners.count; i++)
+    const struct listener_config *listeners = proxy->generation->config->listeners.items;
+    for (size_t i = 0; i < proxy->generation->config->listeners.count; i++)
         log_info("listening", LOG_STR(ADDRESS, listeners[i].address),
                  LOG_UINT(COUNT, proxy->worker_count));
 }
@@ -66,14 +67,12 @@ static int start(struct service *service, struct err *err)
     service_set_state(service, proxy);
     signal(SIGPIPE, SIG_IGN);
     proxy->service = service;
-    proxy->config = service_configuration(service);
-    set_connection_limit(proxy);
-    if (cidr_list_new(&proxy->config->trusted_proxies, &proxy->trusted, err) ||
-        pool_set_new(proxy->config, &proxy->pools, err) ||
-        route_table_new(proxy->config, proxy->pools, &proxy->routes, err))
+    if (generation_new(service_configuration(service), &proxy->generation, err))
         return -1;
-    pool_set_resolve(proxy->pools);
-    if (resolver_start(proxy->pools, &proxy->resolver, err) || start_workers(proxy, err))
+    set_connection_limit(proxy);
+    pool_set_resolve(proxy->generation->pools);
+    if (resolver_start(proxy->generation->pools, &proxy->resolver, err) ||
+        start_workers(proxy, err))
         return -1;
     log_listeners(proxy);
     return 0;
@@ -101,14 +100,12 @@ static void stop(struct service *service)
     for (size_t i = 0; i < proxy->worker_count; i++)
         worker_stop(proxy->workers[i]);
     if (proxy->billing)
-        billing_stop(&proxy->billing, proxy->config->timeouts.shutdown);
+        billing_stop(&proxy->billing, proxy->generation->config->timeouts.shutdown);
     for (size_t i = 0; i < proxy->worker_count; i++)
         worker_free(&proxy->workers[i]);
     free(proxy->workers);
     resolver_stop(&proxy->resolver);
-    route_table_free(&proxy->routes);
-    pool_set_free(&proxy->pools);
-    cidr_list_free(&proxy->trusted);
+    generation_free(&proxy->generation);
     free(proxy);
     service_set_state(service, NULL);
 }

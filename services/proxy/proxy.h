@@ -2,10 +2,7 @@
 #ifndef PROXY_PROXY_H
 #define PROXY_PROXY_H
 
-#include "services/proxy/cidr.h"
-#include "services/proxy/config.h"
-#include "services/proxy/pool.h"
-#include "services/proxy/route.h"
+#include "services/proxy/generation.h"
 
 #include <stdatomic.h>
 
@@ -13,11 +10,8 @@ struct billing;
 struct worker;
 
 struct proxy {
-    const struct proxy_config *config;
     struct service *service;
-    struct pool_set *pools;
-    struct route_table *routes;
-    struct cidr_list trusted;
+    struct generation *generation; /* the newest */
     struct worker **workers;
     size_t worker_count;
     struct billing *billing;

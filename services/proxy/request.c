@@ -29,6 +29,7 @@ struct exchange *exchange_new(struct worker *worker, const struct downstream_ops
     h2o_mem_init_pool(&exchange->request.pool);
     exchange->request.worker = worker;
     exchange->request.exchange = exchange;
+    exchange->generation = priv->generation;
     exchange->ops = ops;
     exchange->downstream = downstream;
     exchange->start_ns = worker->now_ns;

@@ -25,7 +25,7 @@ static enum room_result enter(struct request *request)
 {
     struct exchange *exchange = request->exchange;
     const struct route *route =
-        route_match(request->worker->priv->proxy->routes, exchange->host,
+        route_match(exchange->generation->routes, exchange->host,
                     exchange->path.base[0] == '*' ? h2o_iovec_init("/", 1) : exchange->path);
     if (!route) {
         request_refuse(request, PROBLEM_NOT_FOUND, "no route matches this host and path");

@@ -207,7 +207,7 @@ static int add_route(struct route_table *table, const struct route_config *confi
     route->access = (enum route_access)config->access;
     route->service = config->service[0] ? config->service : NULL;
     route->strip_prefix = config->strip_prefix;
-    route->host_rewrite = config->host_rewrite;
+    route->host_rewrite = strcmp(config->host_rewrite, "false") != 0;
     route->body_bytes = config->limits ? config->limits->body_bytes : body_bytes;
     set_redirect(route, config->redirect);
     if (config->pool[0] && !(route->pool = pool_set_find(pools, config->pool)))

@@ -216,7 +216,7 @@ static void *thread_main(void *arg)
 
 static void init_buffers(struct worker_private *priv)
 {
-    const struct limits_config *limits = &priv->proxy->config->limits;
+    const struct limits_config *limits = &priv->generation->config->limits;
     priv->limits = (struct http1_limits){.head_bytes = (size_t)limits->header_bytes,
                                          .fields = (size_t)limits->headers,
                                          .target_bytes = (size_t)limits->uri_bytes};
@@ -224,7 +224,7 @@ static void init_buffers(struct worker_private *priv)
     priv->scratch_size = priv->limits.head_bytes + SCRATCH_EXTRA;
     priv->scratch = mem_alloc(priv->scratch_size);
     priv->fields = mem_array(priv->limits.fields, sizeof(*priv->fields));
-    priv->backends = mem_array(priv->proxy->pools->backend_count + 1, sizeof(*priv->backends));
+    priv->backends = mem_array(priv->generation->pools->backend_count + 1, sizeof(*priv->backends));
 }
 
 int worker_new(struct proxy *proxy, unsigned index, struct worker **out, struct err *err)
@@ -236,10 +236,12 @@ int worker_new(struct proxy *proxy, unsigned index, struct worker **out, struct 
     worker->metrics = service_metrics(proxy->service);
     priv->worker = worker;
     priv->proxy = proxy;
+    priv->generation = proxy->generation;
     priv->turn = 1;
     pthread_mutex_init(&priv->lock, NULL);
     pthread_cond_init(&priv->changed, NULL);
-    stats_init(&priv->stats, worker->metrics, proxy->pools, route_table_count(proxy->routes));
+    stats_init(&priv->stats, worker->metrics, priv->generation->pools,
+               route_table_count(priv->generation->routes));
     init_buffers(priv);
     if (getrandom(priv->random, sizeof(priv->random), 0) != sizeof(priv->random) ||
         (priv->random[0] | priv->random[1]) == 0)
@@ -254,7 +256,7 @@ int worker_new(struct proxy *proxy, unsigned index, struct worker **out, struct 
 
 int worker_listen(struct worker *worker, struct err *err)
 {
-    const struct config_list *list = &worker->priv->proxy->config->listeners;
+    const struct config_list *list = &worker->priv->generation->config->listeners;
     const struct listener_config *listeners = list->items;
     struct worker_private *priv = worker->priv;
     priv->listeners = mem_array(list->count, sizeof(*priv->listeners));

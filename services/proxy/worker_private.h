@@ -38,6 +38,7 @@ enum worker_phase { WORKER_NEW, WORKER_READY, WORKER_RUNNING, WORKER_ENDED, WORK
 struct worker_private {
     struct worker *worker;
     struct proxy *proxy;
+    const struct generation *generation; /* what new requests begin with */
     struct timer_wheel timers;
     struct stats stats;
     uint64_t turn, clock_turn;

@@ -1,0 +1,38 @@
+/* Compiles a configuration aside, whole or not at all. */
+#include "services/proxy/generation.h"
+
+#include "libcommon/mem.h"
+
+static int check_listeners(const struct generation *generation, struct err *err)
+{
+    const struct listener_config *listeners = generation->config->listeners.items;
+    for (size_t i = 0; i < generation->config->listeners.count; i++)
+        if (listeners[i].pool[0] && !pool_set_find(generation->pools, listeners[i].pool))
+            return err_set(err, "listener %zu: there is no pool %s", i + 1, listeners[i].pool);
+    return 0;
+}
+
+int generation_new(const struct proxy_config *config, struct generation **out, struct err *err)
+{
+    struct generation *generation = mem_zalloc(sizeof(*generation));
+    generation->config = config;
+    *out = generation;
+    if (cidr_list_new(&config->trusted_proxies, &generation->trusted, err) == 0 &&
+        pool_set_new(config, &generation->pools, err) == 0 &&
+        route_table_new(config, generation->pools, &generation->routes, err) == 0 &&
+        check_listeners(generation, err) == 0)
+        return 0;
+    generation_free(out);
+    return -1;
+}
+
+void generation_free(struct generation **generation)
+{
+    if (!*generation)
+        return;
+    route_table_free(&(*generation)->routes);
+    pool_set_free(&(*generation)->pools);
+    cidr_list_free(&(*generation)->trusted);
+    free(*generation);
+    *generation = NULL;
+}

@@ -1,0 +1,23 @@
+/* What is made of one configuration: routes, pools, trusted networks. Immutable once made and
+ * shared by all workers; a request keeps the one that it began with to its end. */
+#ifndef PROXY_GENERATION_H
+#define PROXY_GENERATION_H
+
+#include "services/proxy/cidr.h"
+#include "services/proxy/config.h"
+#include "services/proxy/pool.h"
+#include "services/proxy/route.h"
+
+struct generation {
+    const struct proxy_config *config;
+    struct pool_set *pools;
+    struct route_table *routes;
+    struct cidr_list trusted;
+};
+
+/* `config` outlives it. *out is NULL on failure. */
+int generation_new(const struct proxy_config *config, struct generation **out,
+                   struct err *err) MUST_USE;
+void generation_free(struct generation **generation);
+
+#endif
