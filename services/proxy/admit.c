@@ -154,13 +154,13 @@ static enum room_result enter(struct request *request)
     struct exchange *exchange = request->exchange;
     const struct cidr_list *trusted = &exchange->generation->trusted;
     make_id(exchange);
-    exchange->client = exchange->peer_address;
+    exchange->client = exchange->peer->address;
     if (exchange->malformed.problem != PROBLEM_NONE) {
         request_refuse(request, exchange->malformed.problem,
                        exchange->malformed.detail ? "%s" : NULL, exchange->malformed.detail);
         return ROOM_REJECT;
     }
-    if (trusted->count && cidr_contains(trusted, &exchange->peer_address)) {
+    if (trusted->count && cidr_contains(trusted, &exchange->peer->address)) {
         exchange->trusted = true;
         take_id(exchange);
         find_client(exchange);

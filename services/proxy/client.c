@@ -3,6 +3,7 @@
 #include "services/proxy/client.h"
 
 #include "libcommon/mem.h"
+#include "services/proxy/ingress.h"
 
 #include <netinet/in.h>
 #include <string.h>
@@ -80,8 +81,7 @@ void client_close(struct client *client)
     if (client->state == CLIENT_CLOSED)
         return;
     client->state = CLIENT_CLOSED;
-    h2o_socket_close(client->sock);
-    client->sock = NULL;
+    io_close(&client->io);
     timer_unlink(&priv->timers, &client->timer);
     *client->link = client->next;
     if (client->next)
@@ -90,8 +90,7 @@ void client_close(struct client *client)
     io_queue_free(&client->out);
     http1_body_free(&client->body);
     client->fresh = NULL;
-    metric_add(priv->stats.connections, -1);
-    atomic_fetch_sub_explicit(&priv->proxy->connections, 1, memory_order_relaxed);
+    ingress_closed(client->worker);
     worker_bury(client->worker, &client->grave, release);
 }
 
@@ -100,7 +99,7 @@ static void on_read(h2o_socket_t *sock, const char *err);
 void client_resume(struct client *client)
 {
     client->paused = false;
-    h2o_socket_read_start(client->sock, on_read);
+    h2o_socket_read_start(client->io.sock, on_read);
 }
 
 static void pause_if_full(struct client *client)
@@ -108,7 +107,7 @@ static void pause_if_full(struct client *client)
     if (client->paused || client->in.len < IN_MAX)
         return;
     client->paused = true;
-    h2o_socket_read_stop(client->sock);
+    h2o_socket_read_stop(client->io.sock);
 }
 
 /* Our last word is said: the client gets the time to read it before the connection goes. */
@@ -118,8 +117,10 @@ static void linger(struct client *client)
     io_queue_free(&client->in);
     client->fresh = NULL;
     set_timer(client, client->out.len ? timeouts_of(client)->response_write_idle : LINGER_MS);
-    if (client->out.len == 0)
-        shutdown(client->fd, SHUT_WR);
+    if (io_end(&client->io, &client->out)) {
+        client_close(client);
+        return;
+    }
     if (client->paused)
         client_resume(client);
 }
@@ -154,8 +155,8 @@ static bool idempotent(unsigned method)
 static struct exchange *new_exchange(struct client *client)
 {
     struct exchange *exchange = exchange_new(client->worker, &client_ops, client);
-    exchange->peer_address = client->address;
-    exchange->peer_text = h2o_iovec_init(client->address_text, client->address_len);
+    exchange->peer = &client->peer;
+    exchange->tls = client->peer.tls;
     client->exchange = exchange;
     client->state = CLIENT_EXCHANGE;
     client->first = false;
@@ -280,7 +281,7 @@ static void yield_turn(struct client *client)
     if (client->notified)
         return;
     client->notified = true;
-    h2o_socket_notify_write(client->sock, on_turn);
+    h2o_socket_notify_write(client->io.sock, on_turn);
 }
 
 int client_pull(struct exchange *exchange, struct piece *piece)
@@ -320,7 +321,7 @@ static void on_end(struct client *client)
     } else if (client->out.len && !client->broken) {
         client->eof = true;
         client->state = CLIENT_LINGER;
-        h2o_socket_read_stop(client->sock);
+        h2o_socket_read_stop(client->io.sock);
         set_timer(client, timeouts_of(client)->response_write_idle);
     } else {
         client_close(client);
@@ -329,7 +330,7 @@ static void on_end(struct client *client)
 
 static void on_linger_read(struct client *client)
 {
-    ssize_t n = io_read(client->fd, client->worker->priv->buffer, WORKER_BUFFER);
+    ssize_t n = io_read(&client->io, client->worker->priv->buffer, WORKER_BUFFER);
     if (n == IO_AGAIN)
         return;
     if (n > 0)
@@ -348,8 +349,8 @@ static void on_read(h2o_socket_t *sock, const char *err)
         on_linger_read(client);
         return;
     }
-    size_t room = IN_MAX > client->in.len ? IN_MAX - client->in.len : 1;
-    ssize_t n = io_read(client->fd, priv->buffer, room);
+    size_t room = IN_MAX > client->in.len + IO_READ_MIN ? IN_MAX - client->in.len : IO_READ_MIN;
+    ssize_t n = io_read(&client->io, priv->buffer, room);
     if (n == IO_AGAIN && !client->broken)
         return;
     if (n <= 0 || client->broken) {
@@ -425,12 +426,14 @@ static void on_timeout(struct timer *timer)
     }
 }
 
-void client_new(struct worker *worker, int fd, const struct sockaddr *peer)
+void client_new(struct worker *worker, struct io io, const struct peer *peer, const char *early,
+                size_t early_len)
 {
     struct worker_private *priv = worker->priv;
     struct client *client = mem_zalloc(sizeof(*client));
     client->worker = worker;
-    client->fd = fd;
+    client->io = io;
+    client->peer = *peer;
     client->first = true;
     client->body.ended = true;
     client->timer.fire = on_timeout;
@@ -439,14 +442,13 @@ void client_new(struct worker *worker, int fd, const struct sockaddr *peer)
     if (client->next)
         client->next->link = &client->next;
     priv->clients = client;
-    address_of(peer, &client->address);
-    client->address_len = address_text(&client->address, client->address_text);
-    client->sock = h2o_evloop_socket_create(
-        worker->loop, fd, H2O_SOCKET_FLAG_DONT_READ | H2O_SOCKET_FLAG_IS_ACCEPTED_CONNECTION);
-    client->sock->data = client;
-    metric_add(priv->stats.connections, 1);
+    io_attach(&client->io, worker->loop, client);
     set_timer(client, timeouts_of(client)->request_head);
-    h2o_socket_read_start(client->sock, on_read);
+    h2o_socket_read_start(client->io.sock, on_read);
+    if (early_len) {
+        io_queue_add(&client->in, early, early_len);
+        run(client);
+    }
 }
 
 void client_drain_all(struct worker *worker)

@@ -5,6 +5,7 @@
 
 #include "services/proxy/exchange.h"
 #include "services/proxy/io.h"
+#include "services/proxy/listener.h"
 
 enum client_state {
     CLIENT_IDLE,     /* between requests */
@@ -16,8 +17,7 @@ enum client_state {
 
 struct client {
     struct grave grave;
-    h2o_socket_t *sock;
-    int fd;
+    struct io io;
     enum client_state state;
     struct worker *worker;
     struct client *next, **link; /* all of the worker */
@@ -37,13 +37,12 @@ struct client {
     bool notified; /* waits for writability */
     bool broken, cut, eof;
     bool first; /* no request came yet */
-    struct address address;
-    char address_text[48];
-    size_t address_len;
+    struct peer peer;
 };
 
-/* Takes over the descriptor. */
-void client_new(struct worker *worker, int fd, const struct sockaddr *peer);
+/* Takes over the connection. `early`: what was read of it already. */
+void client_new(struct worker *worker, struct io io, const struct peer *peer, const char *early,
+                size_t early_len);
 /* Drain: idle ones close, the others after their answer. */
 void client_drain_all(struct worker *worker);
 void client_close_all(struct worker *worker);

@@ -17,10 +17,10 @@ static void on_writable(h2o_socket_t *sock, const char *err)
     (void)err;
     worker_tick(client->worker);
     client->notified = false;
-    if (io_flush(client->fd, &client->out))
+    if (io_flush(&client->io, &client->out))
         client->broken = true;
     client_finish_write(client);
-    if (client->sock && client->exchange && client->out.len <= OUT_LOW)
+    if (client->io.sock && client->exchange && client->out.len <= OUT_LOW)
         upstream_drained(client->exchange);
 }
 
@@ -29,14 +29,14 @@ static void want_write(struct client *client)
     if (client->out.len == 0 || client->notified)
         return;
     client->notified = true;
-    h2o_socket_notify_write(client->sock, on_writable);
+    h2o_socket_notify_write(client->io.sock, on_writable);
 }
 
 void client_write(struct client *client, struct iovec *iov, int count)
 {
     if (client->broken || count == 0)
         return;
-    if (io_write(client->fd, &client->out, iov, count, NULL)) {
+    if (io_write(&client->io, &client->out, iov, count, NULL)) {
         /* Reading finds the end of the connection, from where the exchange can be ended. */
         client->broken = true;
         io_queue_free(&client->out);
@@ -241,7 +241,7 @@ static void cut(struct exchange *exchange)
     struct client *client = exchange->downstream;
     client->cut = true;
     if (client->unsized)
-        setsockopt(client->fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1},
+        setsockopt(client->io.fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1},
                    sizeof(struct linger));
 }
 

@@ -4,7 +4,7 @@
 #ifndef PROXY_EXCHANGE_H
 #define PROXY_EXCHANGE_H
 
-#include "services/proxy/cidr.h"
+#include "services/proxy/peer.h"
 #include "services/proxy/request.h"
 #include "services/proxy/worker_private.h"
 
@@ -64,9 +64,10 @@ struct exchange {
     enum http1_body_kind body;
     uint64_t body_length, body_limit; /* limit 0: none */
     bool body_ended;
-    struct http1_error malformed;        /* of the codec: refused by admit */
-    struct address peer_address, client; /* who connected, and on whose behalf */
-    h2o_iovec_t peer_text;
+    struct http1_error malformed; /* of the codec: refused by admit */
+    const struct peer *peer;      /* who connected; of the connection */
+    bool tls;                     /* the client speaks TLS to us */
+    struct address client;        /* on whose behalf */
     bool trusted;
     char id[33];
     const char *id_text;

@@ -64,19 +64,20 @@ static void said_before(struct exchange *exchange, struct head_writer *writer, e
 
 static void forwarded(struct exchange *exchange, struct head_writer *writer)
 {
-    bool v4 = address_is_v4(&exchange->peer_address);
-    h2o_iovec_t peer = exchange->peer_text;
+    bool v4 = address_is_v4(&exchange->peer->address);
+    const struct peer *peer = exchange->peer;
     h2o_iovec_t host = {NULL, 0};
     if (exchange->head.seen[NAME_HOST])
         host = http1_value(&exchange->head, http1_find(&exchange->head, NAME_HOST));
     head_puts(writer, "X-Forwarded-For: ");
     said_before(exchange, writer, NAME_X_FORWARDED_FOR);
-    head_add(writer, peer.base, peer.len);
+    head_add(writer, peer->text, peer->text_len);
     head_puts(writer, "\r\nForwarded: ");
     said_before(exchange, writer, NAME_FORWARDED);
     head_puts(writer, v4 ? "for=" : "for=\"[");
-    head_add(writer, peer.base, peer.len);
-    head_puts(writer, v4 ? ";proto=http" : "]\";proto=http");
+    head_add(writer, peer->text, peer->text_len);
+    head_puts(writer, v4 ? ";proto=" : "]\";proto=");
+    head_puts(writer, exchange->tls ? "https" : "http");
     if (host.len) {
         head_puts(writer, ";host=\"");
         head_add(writer, host.base, host.len);
@@ -84,7 +85,8 @@ static void forwarded(struct exchange *exchange, struct head_writer *writer)
     }
     head_puts(writer, "\r\n");
     if (!exchange->trusted || !exchange->head.seen[NAME_X_FORWARDED_PROTO])
-        head_puts(writer, "X-Forwarded-Proto: http\r\n");
+        head_puts(writer,
+                  exchange->tls ? "X-Forwarded-Proto: https\r\n" : "X-Forwarded-Proto: http\r\n");
     if (host.len && (!exchange->trusted || !exchange->head.seen[NAME_X_FORWARDED_HOST]))
         head_line(writer, "X-Forwarded-Host", host);
 }

@@ -6,11 +6,30 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
-ssize_t io_read(int fd, char *buf, size_t len)
+h2o_socket_t *io_attach(struct io *io, h2o_loop_t *loop, void *data)
+{
+    if (!io->sock)
+        io->sock = h2o_evloop_socket_create(
+            loop, io->fd, H2O_SOCKET_FLAG_DONT_READ | H2O_SOCKET_FLAG_IS_ACCEPTED_CONNECTION);
+    io->sock->data = data;
+    return io->sock;
+}
+
+void io_close(struct io *io)
+{
+    if (io->sock)
+        h2o_socket_close(io->sock);
+    else if (io->fd >= 0)
+        close(io->fd);
+    *io = (struct io){.fd = -1};
+}
+
+ssize_t io_read(struct io *io, char *buf, size_t len)
 {
     for (;;) {
-        ssize_t n = recv(fd, buf, len, 0);
+        ssize_t n = recv(io->fd, buf, len, 0);
         if (n >= 0)
             return n;
         if (errno == EAGAIN)
@@ -65,11 +84,11 @@ static ssize_t write_some(int fd, struct iovec *iov, int count)
     }
 }
 
-int io_write(int fd, struct io_queue *queue, struct iovec *iov, int count, size_t *written)
+int io_write(struct io *io, struct io_queue *queue, struct iovec *iov, int count, size_t *written)
 {
     size_t taken = 0;
     if (queue->len == 0) {
-        ssize_t n = write_some(fd, iov, count);
+        ssize_t n = write_some(io->fd, iov, count);
         if (n < 0)
             return -1;
         taken = (size_t)n;
@@ -84,16 +103,23 @@ int io_write(int fd, struct io_queue *queue, struct iovec *iov, int count, size_
     return 0;
 }
 
-int io_flush(int fd, struct io_queue *queue)
+int io_flush(struct io *io, struct io_queue *queue)
 {
     if (queue->len == 0)
         return 0;
     struct iovec iov = {queue->data + queue->at, queue->len};
-    ssize_t n = write_some(fd, &iov, 1);
+    ssize_t n = write_some(io->fd, &iov, 1);
     if (n < 0)
         return -1;
     io_queue_take(queue, (size_t)n);
     if (queue->len == 0)
         io_queue_free(queue);
+    return 0;
+}
+
+int io_end(struct io *io, struct io_queue *queue)
+{
+    if (queue->len == 0)
+        shutdown(io->fd, SHUT_WR);
     return 0;
 }

@@ -3,7 +3,7 @@
 
 #include "libcommon/log.h"
 #include "libcommon/mem.h"
-#include "services/proxy/client.h"
+#include "services/proxy/ingress.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -46,20 +46,20 @@ static int bind_to(int fd, const struct addrinfo *info)
 
 static void retry(struct timer *timer);
 
-int listener_open(struct listener *listener, struct worker *worker, const char *address,
-                  struct err *err)
+int listener_open(struct listener *listener, struct worker *worker,
+                  const struct listener_config *config, struct err *err)
 {
     struct addrinfo *info;
     *listener =
-        (struct listener){.worker = worker, .address = address, .fd = -1, .timer.fire = retry};
-    if (resolve(address, &info, err))
+        (struct listener){.worker = worker, .config = config, .fd = -1, .timer.fire = retry};
+    if (resolve(config->address, &info, err))
         return -1;
     listener->fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     int result = listener->fd < 0 ? -1 : bind_to(listener->fd, info);
     freeaddrinfo(info);
     if (result == 0)
         return 0;
-    err_set(err, "listener %s: %s", address, strerror(errno));
+    err_set(err, "listener %s: %s", config->address, strerror(errno));
     listener_close(listener);
     return -1;
 }
@@ -81,7 +81,7 @@ static void rest(struct listener *listener)
               worker_now_ms(listener->worker) + PAUSE_MS);
 }
 
-static void take(struct listener *listener, int fd, const struct sockaddr *peer)
+static void take(struct listener *listener, int fd, const struct sockaddr *sa)
 {
     struct worker_private *priv = listener->worker->priv;
     struct proxy *proxy = priv->proxy;
@@ -92,7 +92,7 @@ static void take(struct listener *listener, int fd, const struct sockaddr *peer)
         close(fd);
         return;
     }
-    client_new(listener->worker, fd, peer);
+    ingress_new(listener, fd, sa);
 }
 
 static void accept_some(h2o_socket_t *sock, const char *err)
@@ -101,9 +101,9 @@ static void accept_some(h2o_socket_t *sock, const char *err)
     (void)err;
     worker_tick(listener->worker);
     for (unsigned i = 0; i < ACCEPT_BURST; i++) {
-        struct sockaddr_storage peer;
-        socklen_t len = sizeof(peer);
-        void *sa = &peer;
+        struct sockaddr_storage storage;
+        socklen_t len = sizeof(storage);
+        void *sa = &storage;
         int fd = accept4(listener->fd, sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
             take(listener, fd, sa);

@@ -3,20 +3,21 @@
 #ifndef PROXY_LISTENER_H
 #define PROXY_LISTENER_H
 
+#include "services/proxy/peer.h"
 #include "services/proxy/timer.h"
 #include "services/proxy/worker_private.h"
 
 struct listener {
     struct worker *worker;
-    const char *address;
+    const struct listener_config *config;
     int fd;
     h2o_socket_t *sock; /* NULL: not accepting */
     struct timer timer; /* accepts again after descriptors ran out */
 };
 
 /* Binds; the loop does not know of it yet. */
-int listener_open(struct listener *listener, struct worker *worker, const char *address,
-                  struct err *err) MUST_USE;
+int listener_open(struct listener *listener, struct worker *worker,
+                  const struct listener_config *config, struct err *err) MUST_USE;
 /* On the worker's thread. */
 void listener_start(struct listener *listener);
 void listener_close(struct listener *listener);

@@ -73,7 +73,7 @@ static void want_write(struct upstream *upstream)
     if (upstream->out.len == 0 || upstream->notified)
         return;
     upstream->notified = true;
-    h2o_socket_notify_write(upstream->sock, on_writable);
+    h2o_socket_notify_write(upstream->io.sock, on_writable);
 }
 
 /* The origin takes no more. Its answer may be on the way all the same: reading decides. */
@@ -90,7 +90,7 @@ static void write_frame(struct upstream *upstream, struct frame *frame)
     size_t written = 0;
     if (frame->count == 0)
         return;
-    if (io_write(upstream->fd, &upstream->out, frame->iov, frame->count, &written)) {
+    if (io_write(&upstream->io, &upstream->out, frame->iov, frame->count, &written)) {
         on_write_error(upstream);
         return;
     }
@@ -156,7 +156,7 @@ static void on_writable(h2o_socket_t *sock, const char *err)
     worker_tick(upstream->worker);
     upstream->notified = false;
     size_t before = upstream->out.len;
-    if (io_flush(upstream->fd, &upstream->out))
+    if (io_flush(&upstream->io, &upstream->out))
         on_write_error(upstream);
     else if (upstream->out.len < before)
         upstream->exchange->sent_any = true;
@@ -202,7 +202,7 @@ static enum outcome after_piece(struct upstream *upstream, const struct piece *p
         return complete(upstream, leftover);
     if (!upstream->paused && exchange->ops->full(exchange)) {
         upstream->paused = true;
-        h2o_socket_read_stop(upstream->sock);
+        h2o_socket_read_stop(upstream->io.sock);
     }
     arm(upstream);
     return GOING;
@@ -344,7 +344,7 @@ void upstream_on_read(h2o_socket_t *sock, const char *err)
     char *buf = upstream->worker->priv->buffer;
     (void)err;
     worker_tick(upstream->worker);
-    ssize_t n = io_read(upstream->fd, buf, WORKER_BUFFER);
+    ssize_t n = io_read(&upstream->io, buf, WORKER_BUFFER);
     if (n == IO_AGAIN)
         return;
     if (upstream->idle) {
@@ -430,7 +430,7 @@ void upstream_drained(struct exchange *exchange)
     if (!upstream || !upstream->paused)
         return;
     upstream->paused = false;
-    h2o_socket_read_start(upstream->sock, upstream_on_read);
+    h2o_socket_read_start(upstream->io.sock, upstream_on_read);
     arm(upstream);
 }
 

@@ -8,8 +8,7 @@
 
 struct upstream {
     struct grave grave;
-    h2o_socket_t *sock; /* NULL: closed */
-    int fd;
+    struct io io; /* sock NULL: closed */
     struct worker *worker;
     struct backend *backend;
     struct exchange *exchange; /* NULL while idle */

@@ -48,13 +48,12 @@ static void release(struct worker *worker, struct grave *grave)
 
 void upstream_close(struct upstream *upstream)
 {
-    if (!upstream->sock)
+    if (!upstream->io.sock)
         return;
     if (upstream->idle)
         unlink_idle(upstream);
     metric_add(stats_of(upstream)->active, -1);
-    h2o_socket_close(upstream->sock);
-    upstream->sock = NULL;
+    io_close(&upstream->io);
     timer_unlink(&upstream->worker->priv->timers, &upstream->timer);
     *upstream->link = upstream->next;
     if (upstream->next)
@@ -132,20 +131,20 @@ struct upstream *upstream_connect(struct worker *worker, struct backend *backend
     struct upstream *upstream = mem_zalloc(sizeof(*upstream));
     upstream->worker = worker;
     upstream->backend = backend;
-    upstream->fd = fd;
+    upstream->io.fd = fd;
     upstream->connecting = true;
     upstream->idle_limit_ms = backend->pool->timeouts.keepalive_idle;
     upstream->timer.fire = upstream_on_timeout;
-    upstream->sock = h2o_evloop_socket_create(
+    upstream->io.sock = h2o_evloop_socket_create(
         worker->loop, fd, H2O_SOCKET_FLAG_DONT_READ | H2O_SOCKET_FLAG_IS_CONNECTING);
-    upstream->sock->data = upstream;
+    upstream->io.sock->data = upstream;
     upstream->link = &priv->upstreams;
     upstream->next = priv->upstreams;
     if (upstream->next)
         upstream->next->link = &upstream->next;
     priv->upstreams = upstream;
     metric_add(stats_of(upstream)->active, 1);
-    h2o_socket_notify_write(upstream->sock, upstream_on_connect);
+    h2o_socket_notify_write(upstream->io.sock, upstream_on_connect);
     timer_set(&priv->timers, &upstream->timer,
               worker_now_ms(worker) + backend->pool->timeouts.connect);
     return upstream;

@@ -262,7 +262,7 @@ int worker_listen(struct worker *worker, struct err *err)
     priv->listeners = mem_array(list->count, sizeof(*priv->listeners));
     for (; priv->listener_count < list->count; priv->listener_count++)
         if (listener_open(&priv->listeners[priv->listener_count], worker,
-                          listeners[priv->listener_count].address, err))
+                          &listeners[priv->listener_count], err))
             return -1;
     return 0;
 }

@@ -1,0 +1,13 @@
+/* From accept() to the protocol: what a connection has to say before its first request. Bounded in
+ * number, bytes and time. Then it belongs to client.h, h2.h or tcp.h. */
+#ifndef PROXY_INGRESS_H
+#define PROXY_INGRESS_H
+
+#include "services/proxy/listener.h"
+
+/* A connection was accepted and is counted in proxy->connections; takes over the descriptor. */
+void ingress_new(struct listener *listener, int fd, const struct sockaddr *sa);
+/* Whoever took a connection over calls this once, when it is closed. */
+void ingress_closed(struct worker *worker);
+
+#endif
