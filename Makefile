@@ -34,8 +34,8 @@ test: ## set up and run every test
 
 bench: ## compare with nginx and HAProxy on this machine
 	@tools/install.sh tools/packages.txt tools/packages-bench.txt
-	@$(MAKE) --no-print-directory build
-	@bench/run.sh
+	@$(MAKE) --no-print-directory build TARGETS="all bench_load bench_origin"
+	@node bench/run.mjs
 	@$(MAKE) --no-print-directory contracts
 	@node bench/paid.mjs
 

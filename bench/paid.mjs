@@ -1,4 +1,4 @@
-// The paid mode of run.sh: a real stack, a real purchase, and a proxy with token, rate, quota and metering on. Ends with whether the ledger holds
+// The paid row of the comparison: a real stack, a real purchase, and a proxy with token, rate, quota and metering on. Ends with whether the ledger holds
 // what passed: the load is billed like any other.
 import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
@@ -6,8 +6,9 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { Buyer } from '../tests/support/buyer.mjs';
-import { removeDirectory, root, sleep, temporaryDirectory } from '../tests/support/process.mjs';
+import { removeDirectory, sleep, temporaryDirectory } from '../tests/support/process.mjs';
 import { Stack } from '../tests/support/stack.mjs';
+import { ports } from './servers.mjs';
 
 process.env.OCTROI_PRESET ??= 'release';
 const dir = temporaryDirectory('bench');
@@ -25,20 +26,20 @@ try {
 
   const config = join(dir, 'bench.yaml');
   writeFileSync(config, `
-listeners: ["127.0.0.1:18702"]
-ops: { address: "127.0.0.1:18705" }
+listeners: ["127.0.0.1:${ports.proxy}"]
+ops: { address: "127.0.0.1:${ports.ops}" }
 workers: "1"
 access_log: { sample: 0 }
 timeouts: { drain_delay: 0s, shutdown: 5s }
-pools: { api: { backends: ["http://127.0.0.1:18701"] } }
+pools: { api: { backends: ["http://127.0.0.1:${ports.origin}"] } }
 routes: [{ path: /, pool: api, access: subscription, service: api }]
 billing:
   nats: { urls: ["${stack.nats.url}"], credentials: "${stack.nats.credentials('proxy')}" }
   journal: "${join(dir, 'bench-journal')}"
 `, { mode: 0o600 });
-  const run = spawnSync('bash', [join(root, 'bench/run.sh')], {
+  const run = spawnSync('node', [fileURLToPath(new URL('run.mjs', import.meta.url))], {
     stdio: 'inherit',
-    env: { ...process.env, MODE: 'paid', PAID_CONFIG: config, PAID_HEADER: `Authorization: Bearer ${buyer.accessToken}` },
+    env: { ...process.env, ROWS: 'h1-small h1-rate', JSON: 'build/bench-paid.json', PAID_CONFIG: config, PAID_HEADER: `Authorization: Bearer ${buyer.accessToken}` },
   });
   await sleep(3_000);
   console.log(`billed: ${(await buyer.usage()).used.requests} requests`);
