@@ -3,6 +3,7 @@
 
 #include "services/proxy/billing.h"
 #include "services/proxy/generation.h"
+#include "services/proxy/registry.h"
 #include "services/proxy/route.h"
 
 #include "libcommon/mem.h"
@@ -164,9 +165,11 @@ static const struct config_schema watchdog_schema = {.name = "watchdog",
 /* Builds what is made of the configuration, and throws it away: -t finds what start would. */
 static int try_out(const struct proxy_config *config, struct err *err)
 {
+    struct registry *registry = registry_new();
     struct generation *generation;
-    int result = generation_new(config, &generation, err);
+    int result = generation_new(config, registry, &generation, err);
     generation_free(&generation);
+    registry_free(&registry);
     return result;
 }
 

@@ -12,13 +12,14 @@ static int check_listeners(const struct generation *generation, struct err *err)
     return 0;
 }
 
-int generation_new(const struct proxy_config *config, struct generation **out, struct err *err)
+int generation_new(const struct proxy_config *config, struct registry *registry,
+                   struct generation **out, struct err *err)
 {
     struct generation *generation = mem_zalloc(sizeof(*generation));
     generation->config = config;
     *out = generation;
     if (cidr_list_new(&config->trusted_proxies, &generation->trusted, err) == 0 &&
-        pool_set_new(config, &generation->pools, err) == 0 &&
+        pool_set_new(config, registry, &generation->pools, err) == 0 &&
         route_table_new(config, generation->pools, &generation->routes, err) == 0 &&
         check_listeners(generation, err) == 0)
         return 0;

@@ -8,6 +8,8 @@
 #include "services/proxy/pool.h"
 #include "services/proxy/route.h"
 
+struct registry;
+
 struct generation {
     const struct proxy_config *config;
     struct pool_set *pools;
@@ -15,9 +17,9 @@ struct generation {
     struct cidr_list trusted;
 };
 
-/* `config` outlives it. *out is NULL on failure. */
-int generation_new(const struct proxy_config *config, struct generation **out,
-                   struct err *err) MUST_USE;
+/* `config` and `registry` outlive it. *out is NULL on failure. */
+int generation_new(const struct proxy_config *config, struct registry *registry,
+                   struct generation **out, struct err *err) MUST_USE;
 void generation_free(struct generation **generation);
 
 #endif

@@ -3,6 +3,7 @@
 #include "libcommon/mem.h"
 #include "libcommon/service.h"
 #include "services/proxy/billing.h"
+#include "services/proxy/registry.h"
 #include "services/proxy/resolver.h"
 #include "services/proxy/worker_private.h"
 
@@ -67,12 +68,12 @@ static int start(struct service *service, struct err *err)
     service_set_state(service, proxy);
     signal(SIGPIPE, SIG_IGN);
     proxy->service = service;
-    if (generation_new(service_configuration(service), &proxy->generation, err))
+    proxy->registry = registry_new();
+    if (generation_new(service_configuration(service), proxy->registry, &proxy->generation, err))
         return -1;
     set_connection_limit(proxy);
     pool_set_resolve(proxy->generation->pools);
-    if (resolver_start(proxy->generation->pools, &proxy->resolver, err) ||
-        start_workers(proxy, err))
+    if (resolver_start(proxy->registry, &proxy->resolver, err) || start_workers(proxy, err))
         return -1;
     log_listeners(proxy);
     return 0;
@@ -106,6 +107,7 @@ static void stop(struct service *service)
     free(proxy->workers);
     resolver_stop(&proxy->resolver);
     generation_free(&proxy->generation);
+    registry_free(&proxy->registry);
     free(proxy);
     service_set_state(service, NULL);
 }

@@ -1,116 +1,33 @@
-/* Reads backends' URLs and resolves them. */
+/* Makes the pools of a configuration of it and of what the registry knows already. */
 #include "services/proxy/pool.h"
 
 #include "libcommon/log.h"
 #include "libcommon/mem.h"
+#include "services/proxy/registry.h"
 
-#include <netdb.h>
 #include <string.h>
-
-static int split_authority(const char *text, struct backend *backend, struct err *err)
-{
-    const char *end = text + strlen(text);
-    if (end > text && end[-1] == '/')
-        end--;
-    const char *close = text[0] == '[' ? memchr(text, ']', (size_t)(end - text)) : NULL;
-    const char *colon = memchr(close ? close : text, ':', (size_t)(end - (close ? close : text)));
-    const char *host_end = colon ? colon : end;
-    const char *host = text[0] == '[' ? text + 1 : text;
-    if (text[0] == '[' && (!close || close + 1 != host_end))
-        return err_set(err, "the address in brackets is malformed");
-    for (const char *c = text; c < end; c++)
-        if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._:[]", *c))
-            return err_set(err, "only host and port may stand behind http://");
-    size_t host_len = (size_t)((close ? close : host_end) - host);
-    if (host_len == 0 || host_len > 253)
-        return err_set(err, "the host is missing or too long");
-    backend->host = mem_strndup(host, host_len);
-    backend->port = colon ? mem_strndup(colon + 1, (size_t)(end - colon - 1)) : mem_strdup("80");
-    size_t digits = strspn(backend->port, "0123456789");
-    if (digits == 0 || digits > 5 || backend->port[digits] || atoi(backend->port) < 1 ||
-        atoi(backend->port) > 65535)
-        return err_set(err, "the port is not from 1 to 65535");
-    char *authority = mem_strndup(text, (size_t)(end - text));
-    backend->authority = h2o_iovec_init(authority, strlen(authority));
-    return 0;
-}
-
-static int by_address(const void *a, const void *b)
-{
-    return memcmp(a, b, sizeof(((struct backend_address *)0)->list[0]));
-}
-
-/* Name servers answer in any order, and in another each time: the list is sorted. */
-static int look_up(const struct backend *backend, int flags, struct backend_address *out,
-                   struct err *err)
-{
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = flags | AI_NUMERICSERV};
-    struct addrinfo *list;
-    int status = getaddrinfo(backend->host, backend->port, &hints, &list);
-    if (status != 0)
-        return err_set(err, "%s: %s", backend->host, gai_strerror(status));
-    memset(out, 0, sizeof(*out));
-    for (struct addrinfo *at = list; at && out->count < BACKEND_ADDRESSES_MAX; at = at->ai_next) {
-        memcpy(&out->list[out->count].addr, at->ai_addr, at->ai_addrlen);
-        out->list[out->count++].len = at->ai_addrlen;
-    }
-    freeaddrinfo(list);
-    qsort(out->list, out->count, sizeof(out->list[0]), by_address);
-    return 0;
-}
-
-static bool same_addresses(const struct backend_address *a, const struct backend_address *b)
-{
-    if (a->count != b->count)
-        return false;
-    for (unsigned i = 0; i < a->count; i++)
-        if (by_address(&a->list[i], &b->list[i]) != 0)
-            return false;
-    return true;
-}
-
-int backend_resolve(struct backend *backend, struct err *err)
-{
-    struct backend_address found;
-    struct backend_address *old = atomic_load(&backend->address);
-    if (look_up(backend, 0, &found, err))
-        return -1;
-    if (old && same_addresses(old, &found))
-        return 0;
-    struct backend_address *address = mem_zalloc(sizeof(*address));
-    *address = found;
-    address->retired = old;
-    atomic_store(&backend->address, address);
-    return 0;
-}
-
-static int backend_init(struct backend *backend, const struct backend_config *config,
-                        struct err *err)
-{
-    static const char scheme[] = "http://";
-    struct backend_address found;
-    struct err unresolved;
-    if (strncmp(config->url, scheme, sizeof(scheme) - 1) != 0)
-        return err_set(err, "backend %s: url begins with http://", config->url);
-    if (split_authority(config->url + sizeof(scheme) - 1, backend, err))
-        return err_wrap(err, "backend %s", config->url);
-    backend->weight = config->weight;
-    backend->max_connections = config->max_connections;
-    backend->literal = look_up(backend, AI_NUMERICHOST, &found, &unresolved) == 0;
-    return 0;
-}
 
 void pool_set_resolve(struct pool_set *set)
 {
     struct err err;
     for (size_t i = 0; i < set->count; i++) {
         for (size_t j = 0; j < set->pools[i].count; j++) {
-            struct backend *backend = &set->pools[i].backends[j];
-            if (backend_resolve(backend, &err))
+            struct backend *backend = set->pools[i].members[j].backend;
+            if (!atomic_load(&backend->address) && backend_resolve(backend, &err))
                 log_warn("backend not resolved yet", LOG_STR(BACKEND, backend->authority.base),
                          LOG_STR(ERROR, err.msg));
         }
     }
+}
+
+/* How often the backend at `at` stands before it: each of equal ones has a state of its own. */
+static unsigned repetition(const struct backend_config *backends, size_t at)
+{
+    unsigned count = 0;
+    for (size_t i = 0; i < at; i++)
+        if (strcmp(backends[i].url, backends[at].url) == 0)
+            count++;
+    return count;
 }
 
 static int pool_init(struct pool_set *set, struct pool *pool, const struct pool_config *config,
@@ -119,26 +36,33 @@ static int pool_init(struct pool_set *set, struct pool *pool, const struct pool_
     const struct backend_config *backends = config->backends.items;
     pool->index = (unsigned)set->count;
     pool->name = config->key;
+    pool->config = config;
     pool->policy = (enum balance_policy)config->balance;
     pool->timeouts = config->timeouts;
     pool->max_idle = (unsigned)config->max_idle;
-    pool->backends = mem_array(config->backends.count, sizeof(*pool->backends));
+    pool->state = registry_pool(set->registry, config->key);
+    pool->members = mem_array(config->backends.count, sizeof(*pool->members));
     for (; pool->count < config->backends.count; pool->count++) {
-        struct backend *backend = &pool->backends[pool->count];
-        backend->id = (unsigned)set->backend_count++;
-        backend->pool = pool;
-        if (backend_init(backend, &backends[pool->count], err)) {
-            pool->count++;
+        const struct backend_config *from = &backends[pool->count];
+        struct member *member = &pool->members[pool->count];
+        member->weight = from->weight;
+        member->max_connections = from->max_connections;
+        if (registry_backend(set->registry, pool->state, from, repetition(backends, pool->count),
+                             &member->backend, err))
             return err_wrap(err, "pool %s", pool->name);
-        }
+        if (member->backend->id >= set->backend_limit)
+            set->backend_limit = member->backend->id + 1;
+        set->backend_count++;
     }
     return 0;
 }
 
-int pool_set_new(const struct proxy_config *config, struct pool_set **out, struct err *err)
+int pool_set_new(const struct proxy_config *config, struct registry *registry,
+                 struct pool_set **out, struct err *err)
 {
     const struct pool_config *pools = config->pools.items;
     struct pool_set *set = mem_zalloc(sizeof(*set));
+    set->registry = registry;
     set->pools = mem_array(config->pools.count + 1, sizeof(*set->pools));
     for (; set->count < config->pools.count; set->count++) {
         if (pool_init(set, &set->pools[set->count], &pools[set->count], err)) {
@@ -151,27 +75,16 @@ int pool_set_new(const struct proxy_config *config, struct pool_set **out, struc
     return 0;
 }
 
-static void backend_free(struct backend *backend)
-{
-    struct backend_address *address = atomic_load(&backend->address);
-    while (address) {
-        struct backend_address *next = address->retired;
-        free(address);
-        address = next;
-    }
-    free(backend->host);
-    free(backend->port);
-    free(backend->authority.base);
-}
-
 void pool_set_free(struct pool_set **set)
 {
     if (!*set)
         return;
     for (size_t i = 0; i < (*set)->count; i++) {
-        for (size_t j = 0; j < (*set)->pools[i].count; j++)
-            backend_free(&(*set)->pools[i].backends[j]);
-        free((*set)->pools[i].backends);
+        struct pool *pool = &(*set)->pools[i];
+        for (size_t j = 0; j < pool->count; j++)
+            registry_release((*set)->registry, pool->members[j].backend);
+        registry_release_pool((*set)->registry, pool->state);
+        free(pool->members);
     }
     free((*set)->pools);
     free(*set);

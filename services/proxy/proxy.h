@@ -7,11 +7,13 @@
 #include <stdatomic.h>
 
 struct billing;
+struct registry;
 struct worker;
 
 struct proxy {
     struct service *service;
     struct generation *generation; /* the newest */
+    struct registry *registry;
     struct worker **workers;
     size_t worker_count;
     struct billing *billing;

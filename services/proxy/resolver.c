@@ -3,6 +3,7 @@
 
 #include "libcommon/log.h"
 #include "libcommon/mem.h"
+#include "services/proxy/registry.h"
 
 #include <pthread.h>
 #include <string.h>
@@ -11,7 +12,7 @@
 #define INTERVAL_S 1
 
 struct resolver {
-    struct pool_set *pools;
+    struct registry *registry;
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t stop;
@@ -31,6 +32,14 @@ static void look_up(struct backend *backend)
         log_info("backend resolved", LOG_STR(BACKEND, backend->authority.base));
 }
 
+static void look_up_all(struct registry *registry)
+{
+    struct backend_list list = registry_list(registry);
+    for (size_t i = 0; i < list.count; i++)
+        look_up(list.items[i]);
+    registry_drop_list(registry, &list);
+}
+
 static void *thread_main(void *arg)
 {
     struct resolver *resolver = arg;
@@ -42,31 +51,18 @@ static void *thread_main(void *arg)
         if (pthread_cond_timedwait(&resolver->stop, &resolver->lock, &until) == 0)
             continue;
         pthread_mutex_unlock(&resolver->lock);
-        for (size_t i = 0; i < resolver->pools->count; i++)
-            for (size_t j = 0; j < resolver->pools->pools[i].count; j++)
-                look_up(&resolver->pools->pools[i].backends[j]);
+        look_up_all(resolver->registry);
         pthread_mutex_lock(&resolver->lock);
     }
     pthread_mutex_unlock(&resolver->lock);
     return NULL;
 }
 
-static bool all_literal(const struct pool_set *pools)
-{
-    for (size_t i = 0; i < pools->count; i++)
-        for (size_t j = 0; j < pools->pools[i].count; j++)
-            if (!pools->pools[i].backends[j].literal)
-                return false;
-    return true;
-}
-
-int resolver_start(struct pool_set *pools, struct resolver **out, struct err *err)
+int resolver_start(struct registry *registry, struct resolver **out, struct err *err)
 {
     *out = NULL;
-    if (all_literal(pools))
-        return 0;
     struct resolver *resolver = mem_zalloc(sizeof(*resolver));
-    resolver->pools = pools;
+    resolver->registry = registry;
     pthread_mutex_init(&resolver->lock, NULL);
     pthread_cond_init(&resolver->stop, NULL);
     int status = pthread_create(&resolver->thread, NULL, thread_main, resolver);

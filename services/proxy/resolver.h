@@ -3,12 +3,14 @@
 #ifndef PROXY_RESOLVER_H
 #define PROXY_RESOLVER_H
 
-#include "services/proxy/pool.h"
+#include "libcommon/err.h"
+
+struct registry;
 
 struct resolver;
 
-/* *out is NULL where every backend is an address. */
-int resolver_start(struct pool_set *pools, struct resolver **out, struct err *err) MUST_USE;
+/* Follows what the registry has. */
+int resolver_start(struct registry *registry, struct resolver **out, struct err *err) MUST_USE;
 void resolver_stop(struct resolver **resolver);
 
 #endif

@@ -49,7 +49,7 @@ void stats_init(struct stats *stats, struct metrics *metrics, const struct pool_
     stats->refused = metrics_local(metrics, STATS_CONNECTIONS_REFUSED, NULL);
     stats->pools = mem_array(pools->count + 1, sizeof(*stats->pools));
     for (size_t i = 0; i < pools->count; i++)
-        pool_cells(&stats->pools[i], metrics, pools->pools[i].name);
+        pool_cells(&stats->pools[pools->pools[i].state->id], metrics, pools->pools[i].name);
     stats->route_count = route_count;
     stats->requests = mem_array(route_count + 1, sizeof(*stats->requests));
 }

@@ -39,7 +39,7 @@ static void settle(struct exchange *exchange, enum outcome outcome)
         request_resume(&exchange->request, ROOM_REJECT);
         break;
     case AGAIN:
-        metric_add(priv->stats.pools[exchange->backend->pool->index].retries, 1);
+        metric_add(priv->stats.pools[exchange->backend->pool->id].retries, 1);
         detach(exchange);
         exchange_again(exchange);
         break;
@@ -55,7 +55,7 @@ static enum outcome refuse(struct exchange *exchange, enum problem problem, cons
 /* The deadline of what is waited for now. */
 static void arm(struct upstream *upstream)
 {
-    const struct pool_timeouts_config *timeouts = &upstream->backend->pool->timeouts;
+    const struct pool_timeouts_config *timeouts = &upstream->pool->timeouts;
     int64_t now_ms = worker_now_ms(upstream->worker);
     struct timer_wheel *wheel = &upstream->worker->priv->timers;
     if (upstream->head_done && !upstream->paused)
@@ -224,7 +224,7 @@ static enum outcome on_body(struct upstream *upstream, char *buf, size_t len)
 static void note_keep_alive(struct upstream *upstream, const struct http1_head *head)
 {
     const struct http1_field *field = http1_find(head, NAME_KEEP_ALIVE);
-    int64_t limit = upstream->backend->pool->timeouts.keepalive_idle;
+    int64_t limit = upstream->pool->timeouts.keepalive_idle;
     upstream->keep_alive = head->keep_alive;
     if (field) {
         h2o_iovec_t value = http1_value(head, field);
@@ -250,7 +250,7 @@ static enum outcome on_final(struct upstream *upstream, struct http1_head *head,
     struct piece piece = {.len = 0};
     size_t leftover;
     int64_t took_ns = upstream->worker->now_ns - exchange->upstream_ns;
-    metric_observe(upstream->worker->priv->stats.pools[upstream->backend->pool->index].seconds,
+    metric_observe(upstream->worker->priv->stats.pools[upstream->backend->pool->id].seconds,
                    (double)took_ns / 1e9);
     note_keep_alive(upstream, head);
     http1_drop_hop_by_hop(head);
@@ -371,9 +371,9 @@ static enum outcome unreachable(struct upstream *upstream, enum problem problem)
     if (address->count == 1)
         atomic_store_explicit(&backend->skip_until_ms, worker_now_ms(worker) + SKIP_MS,
                               memory_order_relaxed);
-    metric_add(worker->priv->stats.pools[backend->pool->index].failed, 1);
+    metric_add(worker->priv->stats.pools[backend->pool->id].failed, 1);
     /* Nothing was written, so any request may go elsewhere. */
-    if (exchange->attempts < backend->pool->count + address->count - 1 &&
+    if (exchange->attempts < upstream->pool->count + address->count - 1 &&
         exchange->attempts < ATTEMPTS_MAX)
         return AGAIN;
     return refuse(exchange, problem, NULL);
@@ -399,7 +399,7 @@ void upstream_on_connect(h2o_socket_t *sock, const char *err)
         settle(exchange, unreachable(upstream, PROBLEM_UPSTREAM_UNREACHABLE));
         return;
     }
-    metric_add(upstream->worker->priv->stats.pools[upstream->backend->pool->index].connected, 1);
+    metric_add(upstream->worker->priv->stats.pools[upstream->backend->pool->id].connected, 1);
     h2o_socket_read_start(sock, upstream_on_read);
     begin(upstream);
     settle(exchange, send_request(upstream));
@@ -440,9 +440,10 @@ static enum room_result enter(struct request *request)
     struct upstream *upstream = NULL;
     exchange->attempts++;
     if (!exchange->fresh)
-        upstream = upstream_take(request->worker, exchange->backend, exchange->idempotent);
+        upstream = upstream_take(request->worker, request->route->pool, exchange->backend,
+                                 exchange->idempotent);
     if (!upstream)
-        upstream = upstream_connect(request->worker, exchange->backend);
+        upstream = upstream_connect(request->worker, request->route->pool, exchange->backend);
     if (!upstream) {
         request_refuse(request, PROBLEM_UPSTREAM_UNREACHABLE, NULL);
         return ROOM_REJECT;

@@ -11,6 +11,7 @@ struct upstream {
     struct io io; /* sock NULL: closed */
     struct worker *worker;
     struct backend *backend;
+    const struct pool *pool;   /* as the exchange has it; NULL while idle */
     struct exchange *exchange; /* NULL while idle */
     struct timer timer;
     struct upstream *next, **link;          /* all of the worker */
@@ -31,9 +32,11 @@ struct upstream {
 };
 
 /* pool side (upstream_pool.c) */
-struct upstream *upstream_take(struct worker *worker, struct backend *backend, bool idempotent);
+struct upstream *upstream_take(struct worker *worker, const struct pool *pool,
+                               struct backend *backend, bool idempotent);
 /* NULL: at once refused by the system. */
-struct upstream *upstream_connect(struct worker *worker, struct backend *backend);
+struct upstream *upstream_connect(struct worker *worker, const struct pool *pool,
+                                  struct backend *backend);
 void upstream_park(struct upstream *upstream);
 void upstream_close(struct upstream *upstream);
 void upstream_close_all(struct worker *worker);

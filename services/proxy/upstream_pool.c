@@ -20,7 +20,7 @@ static struct backend_slot *slot_of(const struct upstream *upstream)
 
 static struct stats_pool *stats_of(const struct upstream *upstream)
 {
-    return &upstream->worker->priv->stats.pools[upstream->backend->pool->index];
+    return &upstream->worker->priv->stats.pools[upstream->backend->pool->id];
 }
 
 static void unlink_idle(struct upstream *upstream)
@@ -64,7 +64,8 @@ void upstream_close(struct upstream *upstream)
     worker_bury(upstream->worker, &upstream->grave, release);
 }
 
-struct upstream *upstream_take(struct worker *worker, struct backend *backend, bool idempotent)
+struct upstream *upstream_take(struct worker *worker, const struct pool *pool,
+                               struct backend *backend, bool idempotent)
 {
     struct upstream *upstream = worker->priv->backends[backend->id].idle;
     if (!upstream)
@@ -72,6 +73,7 @@ struct upstream *upstream_take(struct worker *worker, struct backend *backend, b
     if (!idempotent && worker_now_ms(worker) - upstream->idle_since_ms >= FRESH_MS)
         return NULL;
     unlink_idle(upstream);
+    upstream->pool = pool;
     upstream->reused = true;
     timer_clear(&upstream->timer);
     return upstream;
@@ -80,14 +82,16 @@ struct upstream *upstream_take(struct worker *worker, struct backend *backend, b
 void upstream_park(struct upstream *upstream)
 {
     struct backend_slot *slot = slot_of(upstream);
-    const struct pool *pool = upstream->backend->pool;
     struct worker_private *priv = upstream->worker->priv;
     int64_t now_ms = worker_now_ms(upstream->worker);
-    if (slot->idle_count >= pool->max_idle || upstream->idle_limit_ms <= 0 || priv->stopping) {
+    /* The present configuration decides whether it is kept, not that of its last exchange. */
+    if (!slot->pool || slot->idle_count >= slot->pool->max_idle || upstream->idle_limit_ms <= 0 ||
+        priv->stopping) {
         upstream_close(upstream);
         return;
     }
     upstream->exchange = NULL;
+    upstream->pool = NULL;
     upstream->idle = true;
     upstream->idle_since_ms = now_ms;
     upstream->idle_prev = NULL;
@@ -122,7 +126,8 @@ static int open_socket(struct backend *backend)
     return -1;
 }
 
-struct upstream *upstream_connect(struct worker *worker, struct backend *backend)
+struct upstream *upstream_connect(struct worker *worker, const struct pool *pool,
+                                  struct backend *backend)
 {
     struct worker_private *priv = worker->priv;
     int fd = open_socket(backend);
@@ -131,9 +136,10 @@ struct upstream *upstream_connect(struct worker *worker, struct backend *backend
     struct upstream *upstream = mem_zalloc(sizeof(*upstream));
     upstream->worker = worker;
     upstream->backend = backend;
+    upstream->pool = pool;
     upstream->io.fd = fd;
     upstream->connecting = true;
-    upstream->idle_limit_ms = backend->pool->timeouts.keepalive_idle;
+    upstream->idle_limit_ms = pool->timeouts.keepalive_idle;
     upstream->timer.fire = upstream_on_timeout;
     upstream->io.sock = h2o_evloop_socket_create(
         worker->loop, fd, H2O_SOCKET_FLAG_DONT_READ | H2O_SOCKET_FLAG_IS_CONNECTING);
@@ -145,8 +151,7 @@ struct upstream *upstream_connect(struct worker *worker, struct backend *backend
     priv->upstreams = upstream;
     metric_add(stats_of(upstream)->active, 1);
     h2o_socket_notify_write(upstream->io.sock, upstream_on_connect);
-    timer_set(&priv->timers, &upstream->timer,
-              worker_now_ms(worker) + backend->pool->timeouts.connect);
+    timer_set(&priv->timers, &upstream->timer, worker_now_ms(worker) + pool->timeouts.connect);
     return upstream;
 }
 

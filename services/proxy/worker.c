@@ -214,6 +214,23 @@ static void *thread_main(void *arg)
     return NULL;
 }
 
+/* Slots for the backends of the present generation. */
+static void follow_backends(struct worker_private *priv)
+{
+    const struct pool_set *pools = priv->generation->pools;
+    if (pools->backend_limit > priv->backend_count) {
+        size_t added = pools->backend_limit - priv->backend_count;
+        priv->backends = mem_resize(priv->backends, pools->backend_limit, sizeof(*priv->backends));
+        memset(priv->backends + priv->backend_count, 0, added * sizeof(*priv->backends));
+        priv->backend_count = pools->backend_limit;
+    }
+    for (size_t i = 0; i < priv->backend_count; i++)
+        priv->backends[i].pool = NULL;
+    for (size_t i = 0; i < pools->count; i++)
+        for (size_t j = 0; j < pools->pools[i].count; j++)
+            priv->backends[pools->pools[i].members[j].backend->id].pool = &pools->pools[i];
+}
+
 static void init_buffers(struct worker_private *priv)
 {
     const struct limits_config *limits = &priv->generation->config->limits;
@@ -224,7 +241,7 @@ static void init_buffers(struct worker_private *priv)
     priv->scratch_size = priv->limits.head_bytes + SCRATCH_EXTRA;
     priv->scratch = mem_alloc(priv->scratch_size);
     priv->fields = mem_array(priv->limits.fields, sizeof(*priv->fields));
-    priv->backends = mem_array(priv->generation->pools->backend_count + 1, sizeof(*priv->backends));
+    follow_backends(priv);
 }
 
 int worker_new(struct proxy *proxy, unsigned index, struct worker **out, struct err *err)

@@ -24,9 +24,10 @@ struct grave {
     void (*release)(struct worker *worker, struct grave *grave);
 };
 
-/* A backend as this worker sees it. */
+/* A backend as this worker sees it. Slots may move when a configuration is taken over. */
 struct backend_slot {
-    struct upstream *idle; /* last used first */
+    const struct pool *pool; /* where it stands in the present generation; NULL: nowhere */
+    struct upstream *idle;   /* last used first */
     struct upstream *idle_last;
     unsigned idle_count;
     int64_t current_weight; /* of smooth weighted round robin */
@@ -48,6 +49,7 @@ struct worker_private {
     struct http1_field *fields; /* of a head that is being read: limits.headers */
     struct http1_limits limits;
     struct backend_slot *backends; /* by backend id */
+    size_t backend_count;
     struct listener *listeners;
     size_t listener_count;
     struct client *clients;

@@ -16,6 +16,7 @@
 struct fixture {
     struct backend_address address;
     struct backend backends[3];
+    struct member members[3];
     struct pool pool;
     struct route route;
     struct worker_private priv;
@@ -26,7 +27,7 @@ struct fixture {
 static void setup(struct fixture *fixture, enum balance_policy policy, const int64_t *weights)
 {
     memset(fixture, 0, sizeof(*fixture));
-    fixture->pool = (struct pool){.policy = policy, .backends = fixture->backends, .count = 3};
+    fixture->pool = (struct pool){.policy = policy, .members = fixture->members, .count = 3};
     fixture->route.pool = &fixture->pool;
     fixture->priv.backends = fixture->slots;
     fixture->priv.random[0] = 1;
@@ -34,8 +35,8 @@ static void setup(struct fixture *fixture, enum balance_policy policy, const int
     fixture->worker.now_ns = 5000 * 1000000LL;
     for (unsigned i = 0; i < 3; i++) {
         fixture->backends[i].id = i;
-        fixture->backends[i].pool = &fixture->pool;
-        fixture->backends[i].weight = weights[i];
+        fixture->members[i].backend = &fixture->backends[i];
+        fixture->members[i].weight = weights[i];
         atomic_store(&fixture->backends[i].address, &fixture->address);
     }
 }
@@ -121,7 +122,7 @@ static void full_ones_refuse(void **state)
     (void)state;
     setup(&fixture, BALANCE_ROUND_ROBIN, (const int64_t[]){1, 1, 1});
     for (int i = 0; i < 3; i++)
-        fixture.backends[i].max_connections = 1;
+        fixture.members[i].max_connections = 1;
     AUTO_FREE struct exchange *a = new_exchange(&fixture);
     AUTO_FREE struct exchange *b = new_exchange(&fixture);
     AUTO_FREE struct exchange *c = new_exchange(&fixture);

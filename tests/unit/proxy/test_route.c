@@ -3,6 +3,7 @@
 #include "services/proxy/config.h"
 #include "services/proxy/path.h"
 #include "services/proxy/pool.h"
+#include "services/proxy/registry.h"
 #include "services/proxy/route.h"
 
 #include <setjmp.h>
@@ -17,6 +18,7 @@
 
 struct fixture {
     struct config *config;
+    struct registry *registry;
     struct pool_set *pools;
     struct route_table *table;
 };
@@ -31,7 +33,8 @@ static void load(struct fixture *fixture, const char *routes)
     if (config_parse("test", text.data, text.len, &proxy_config_schema, &fixture->config, &err))
         fail_msg("%s", err.msg);
     const struct proxy_config *config = config_root(fixture->config);
-    assert_int_equal(pool_set_new(config, &fixture->pools, &err), 0);
+    fixture->registry = registry_new();
+    assert_int_equal(pool_set_new(config, fixture->registry, &fixture->pools, &err), 0);
     assert_int_equal(route_table_new(config, fixture->pools, &fixture->table, &err), 0);
 }
 
@@ -39,6 +42,7 @@ static void unload(struct fixture *fixture)
 {
     route_table_free(&fixture->table);
     pool_set_free(&fixture->pools);
+    registry_free(&fixture->registry);
     config_free(&fixture->config);
 }
 

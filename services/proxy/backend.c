@@ -1,0 +1,117 @@
+/* Reads a backend's URL and looks its name up. */
+#include "services/proxy/backend.h"
+
+#include "libcommon/mem.h"
+
+#include <netdb.h>
+#include <string.h>
+
+static int split_authority(const char *text, struct backend *backend, struct err *err)
+{
+    const char *end = text + strlen(text);
+    if (end > text && end[-1] == '/')
+        end--;
+    const char *close = text[0] == '[' ? memchr(text, ']', (size_t)(end - text)) : NULL;
+    const char *colon = memchr(close ? close : text, ':', (size_t)(end - (close ? close : text)));
+    const char *host_end = colon ? colon : end;
+    const char *host = text[0] == '[' ? text + 1 : text;
+    if (text[0] == '[' && (!close || close + 1 != host_end))
+        return err_set(err, "the address in brackets is malformed");
+    for (const char *c = text; c < end; c++)
+        if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._:[]", *c))
+            return err_set(err, "only host and port may stand behind http://");
+    size_t host_len = (size_t)((close ? close : host_end) - host);
+    if (host_len == 0 || host_len > 253)
+        return err_set(err, "the host is missing or too long");
+    backend->host = mem_strndup(host, host_len);
+    backend->port = colon ? mem_strndup(colon + 1, (size_t)(end - colon - 1)) : mem_strdup("80");
+    size_t digits = strspn(backend->port, "0123456789");
+    if (digits == 0 || digits > 5 || backend->port[digits] || atoi(backend->port) < 1 ||
+        atoi(backend->port) > 65535)
+        return err_set(err, "the port is not from 1 to 65535");
+    char *authority = mem_strndup(text, (size_t)(end - text));
+    backend->authority = h2o_iovec_init(authority, strlen(authority));
+    return 0;
+}
+
+static int by_address(const void *a, const void *b)
+{
+    return memcmp(a, b, sizeof(((struct backend_address *)0)->list[0]));
+}
+
+/* Name servers answer in any order, and in another each time: the list is sorted. */
+static int look_up(const struct backend *backend, int flags, struct backend_address *out,
+                   struct err *err)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = flags | AI_NUMERICSERV};
+    struct addrinfo *list;
+    int status = getaddrinfo(backend->host, backend->port, &hints, &list);
+    if (status != 0)
+        return err_set(err, "%s: %s", backend->host, gai_strerror(status));
+    memset(out, 0, sizeof(*out));
+    for (struct addrinfo *at = list; at && out->count < BACKEND_ADDRESSES_MAX; at = at->ai_next) {
+        memcpy(&out->list[out->count].addr, at->ai_addr, at->ai_addrlen);
+        out->list[out->count++].len = at->ai_addrlen;
+    }
+    freeaddrinfo(list);
+    qsort(out->list, out->count, sizeof(out->list[0]), by_address);
+    return 0;
+}
+
+static bool same_addresses(const struct backend_address *a, const struct backend_address *b)
+{
+    if (a->count != b->count)
+        return false;
+    for (unsigned i = 0; i < a->count; i++)
+        if (by_address(&a->list[i], &b->list[i]) != 0)
+            return false;
+    return true;
+}
+
+static void take_over(struct backend *backend, const struct backend_address *found)
+{
+    struct backend_address *address = mem_alloc(sizeof(*address));
+    *address = *found;
+    address->retired = atomic_load(&backend->address);
+    atomic_store(&backend->address, address);
+}
+
+int backend_resolve(struct backend *backend, struct err *err)
+{
+    struct backend_address found;
+    const struct backend_address *old = atomic_load(&backend->address);
+    if (look_up(backend, 0, &found, err))
+        return -1;
+    if (!old || !same_addresses(old, &found))
+        take_over(backend, &found);
+    return 0;
+}
+
+int backend_init(struct backend *backend, const struct backend_config *config, struct err *err)
+{
+    static const char scheme[] = "http://";
+    struct backend_address found;
+    struct err unresolved;
+    if (strncmp(config->url, scheme, sizeof(scheme) - 1) != 0)
+        return err_set(err, "backend %s: url begins with http://", config->url);
+    if (split_authority(config->url + sizeof(scheme) - 1, backend, err))
+        return err_wrap(err, "backend %s", config->url);
+    backend->literal = look_up(backend, AI_NUMERICHOST, &found, &unresolved) == 0;
+    if (backend->literal)
+        take_over(backend, &found);
+    return 0;
+}
+
+void backend_clear(struct backend *backend)
+{
+    struct backend_address *address = atomic_load(&backend->address);
+    while (address) {
+        struct backend_address *next = address->retired;
+        free(address);
+        address = next;
+    }
+    free(backend->host);
+    free(backend->port);
+    free(backend->authority.base);
+    free(backend->key.base);
+}
