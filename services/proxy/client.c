@@ -407,6 +407,13 @@ static void on_exchange_timeout(struct client *client)
     request_resume(&exchange->request, ROOM_REJECT);
 }
 
+/* Nothing is under way, and the client may know it. */
+static void close_idle(struct client *client)
+{
+    io_close_idle(&client->io);
+    client_close(client);
+}
+
 static void on_timeout(struct timer *timer)
 {
     struct client *client = H2O_STRUCT_FROM_MEMBER(struct client, timer, timer);
@@ -418,6 +425,8 @@ static void on_timeout(struct timer *timer)
         on_exchange_timeout(client);
         break;
     case CLIENT_IDLE:
+        close_idle(client);
+        break;
     case CLIENT_LINGER:
         client_close(client);
         break;
@@ -457,7 +466,7 @@ void client_drain_all(struct worker *worker)
     for (struct client *client = worker->priv->clients; client; client = next) {
         next = client->next;
         if (client->state == CLIENT_IDLE && client->out.len == 0)
-            client_close(client);
+            close_idle(client);
         else if (client->state == CLIENT_IDLE)
             client->keep = false;
     }

@@ -2,6 +2,7 @@
 #include "services/proxy/generation.h"
 
 #include "libcommon/mem.h"
+#include "services/proxy/tls_server.h"
 
 static int check_listeners(const struct generation *generation, struct err *err)
 {
@@ -9,6 +10,18 @@ static int check_listeners(const struct generation *generation, struct err *err)
     for (size_t i = 0; i < generation->config->listeners.count; i++)
         if (listeners[i].pool[0] && !pool_set_find(generation->pools, listeners[i].pool))
             return err_set(err, "listener %zu: there is no pool %s", i + 1, listeners[i].pool);
+    return 0;
+}
+
+static int make_tls(struct generation *generation, struct err *err)
+{
+    const struct config_list *list = &generation->config->listeners;
+    const struct listener_config *listeners = list->items;
+    generation->tls = mem_array(list->count + 1, sizeof(struct tls_server *));
+    for (size_t i = 0; i < list->count; i++)
+        if (listeners[i].tls && tls_server_new(listeners[i].tls, listeners[i].mode == LISTENER_HTTP,
+                                               tls_tickets_shared(), &generation->tls[i], err))
+            return err_wrap(err, "listeners[%zu].tls", i);
     return 0;
 }
 
@@ -21,7 +34,7 @@ int generation_new(const struct proxy_config *config, struct registry *registry,
     if (cidr_list_new(&config->trusted_proxies, &generation->trusted, err) == 0 &&
         pool_set_new(config, registry, &generation->pools, err) == 0 &&
         route_table_new(config, generation->pools, &generation->routes, err) == 0 &&
-        check_listeners(generation, err) == 0)
+        check_listeners(generation, err) == 0 && make_tls(generation, err) == 0)
         return 0;
     generation_free(out);
     return -1;
@@ -31,6 +44,9 @@ void generation_free(struct generation **generation)
 {
     if (!*generation)
         return;
+    for (size_t i = 0; (*generation)->tls && i < (*generation)->config->listeners.count; i++)
+        tls_server_unref(&(*generation)->tls[i]);
+    free((*generation)->tls);
     route_table_free(&(*generation)->routes);
     pool_set_free(&(*generation)->pools);
     cidr_list_free(&(*generation)->trusted);

@@ -9,12 +9,14 @@
 #include "services/proxy/route.h"
 
 struct registry;
+struct tls_server;
 
 struct generation {
     const struct proxy_config *config;
     struct pool_set *pools;
     struct route_table *routes;
     struct cidr_list trusted;
+    struct tls_server **tls; /* by listener; NULL: in the clear */
 };
 
 /* `config` and `registry` outlive it. *out is NULL on failure. */

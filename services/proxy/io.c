@@ -2,6 +2,7 @@
 #include "services/proxy/io.h"
 
 #include "libcommon/mem.h"
+#include "services/proxy/tls_conn.h"
 
 #include <errno.h>
 #include <string.h>
@@ -19,6 +20,7 @@ h2o_socket_t *io_attach(struct io *io, h2o_loop_t *loop, void *data)
 
 void io_close(struct io *io)
 {
+    tls_conn_free(&io->tls);
     if (io->sock)
         h2o_socket_close(io->sock);
     else if (io->fd >= 0)
@@ -26,8 +28,18 @@ void io_close(struct io *io)
     *io = (struct io){.fd = -1};
 }
 
+void io_close_idle(struct io *io)
+{
+    struct io_queue queue = {.len = 0};
+    if (io->tls && tls_conn_end(io->tls, io->fd, &queue) == 0)
+        io_queue_free(&queue);
+    io_close(io);
+}
+
 ssize_t io_read(struct io *io, char *buf, size_t len)
 {
+    if (io->tls)
+        return tls_conn_read(io->tls, io->fd, buf, len);
     for (;;) {
         ssize_t n = recv(io->fd, buf, len, 0);
         if (n >= 0)
@@ -84,11 +96,11 @@ static ssize_t write_some(int fd, struct iovec *iov, int count)
     }
 }
 
-int io_write(struct io *io, struct io_queue *queue, struct iovec *iov, int count, size_t *written)
+int io_send(int fd, struct io_queue *queue, struct iovec *iov, int count, size_t *written)
 {
     size_t taken = 0;
     if (queue->len == 0) {
-        ssize_t n = write_some(io->fd, iov, count);
+        ssize_t n = write_some(fd, iov, count);
         if (n < 0)
             return -1;
         taken = (size_t)n;
@@ -101,6 +113,13 @@ int io_write(struct io *io, struct io_queue *queue, struct iovec *iov, int count
         io_queue_add(queue, (const char *)iov[i].iov_base + skip, iov[i].iov_len - skip);
     }
     return 0;
+}
+
+int io_write(struct io *io, struct io_queue *queue, struct iovec *iov, int count, size_t *written)
+{
+    if (io->tls)
+        return tls_conn_write(io->tls, io->fd, queue, iov, count, written);
+    return io_send(io->fd, queue, iov, count, written);
 }
 
 int io_flush(struct io *io, struct io_queue *queue)
@@ -119,6 +138,8 @@ int io_flush(struct io *io, struct io_queue *queue)
 
 int io_end(struct io *io, struct io_queue *queue)
 {
+    if (io->tls && tls_conn_end(io->tls, io->fd, queue))
+        return -1;
     if (queue->len == 0)
         shutdown(io->fd, SHUT_WR);
     return 0;

@@ -23,8 +23,11 @@ struct io {
 
 /* The loop's handle of the descriptor, made where there is none yet; `data` becomes its data. */
 h2o_socket_t *io_attach(struct io *io, h2o_loop_t *loop, void *data);
-/* Ends handle, TLS and descriptor, without another word to the peer. */
+/* Ends handle, TLS and descriptor, without another word to the peer: what has no other mark of its
+ * end is truncated for a peer that speaks TLS. */
 void io_close(struct io *io);
+/* The same between two messages: close_notify first, where there is TLS. */
+void io_close_idle(struct io *io);
 
 /* Bytes read; 0 at the peer's orderly end, -1 on an error, IO_AGAIN where there is nothing now. len
  * is at least IO_READ_MIN. Under TLS an end that was not announced (close_notify) is an error.
@@ -43,6 +46,9 @@ void io_queue_take(struct io_queue *queue, size_t len);
 /* Writes now what the socket takes, behind what waits already; the rest is queued. *written (may be
  * NULL) counts what was taken. -1: the connection is broken. */
 int io_write(struct io *io, struct io_queue *queue, struct iovec *iov, int count, size_t *written)
+    __attribute__((warn_unused_result));
+/* The same without TLS: for ciphertext, and what goes before TLS begins. */
+int io_send(int fd, struct io_queue *queue, struct iovec *iov, int count, size_t *written)
     __attribute__((warn_unused_result));
 /* Writes what waits. -1: the connection is broken. */
 int io_flush(struct io *io, struct io_queue *queue) __attribute__((warn_unused_result));

@@ -7,9 +7,12 @@
 #include "services/proxy/timer.h"
 #include "services/proxy/worker_private.h"
 
+struct tls_server;
+
 struct listener {
     struct worker *worker;
-    const struct listener_config *config;
+    const struct listener_config *config; /* of the worker's generation */
+    struct tls_server *tls;               /* of it too; NULL: in the clear */
     int fd;
     h2o_socket_t *sock; /* NULL: not accepting */
     struct timer timer; /* accepts again after descriptors ran out */

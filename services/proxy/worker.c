@@ -5,7 +5,9 @@
 #include "libcommon/log.h"
 #include "libcommon/mem.h"
 #include "services/proxy/client.h"
+#include "services/proxy/ingress.h"
 #include "services/proxy/listener.h"
+#include "services/proxy/tls_conn.h"
 #include "services/proxy/upstream.h"
 #include "services/proxy/worker_private.h"
 
@@ -191,6 +193,7 @@ static void serve(struct worker *worker)
     while (!priv->stopping)
         turn(worker);
     close_listeners(worker);
+    ingress_close_all(worker);
     client_close_all(worker);
     upstream_close_all(worker);
     close_graves(worker);
@@ -277,10 +280,12 @@ int worker_listen(struct worker *worker, struct err *err)
     const struct listener_config *listeners = list->items;
     struct worker_private *priv = worker->priv;
     priv->listeners = mem_array(list->count, sizeof(*priv->listeners));
-    for (; priv->listener_count < list->count; priv->listener_count++)
-        if (listener_open(&priv->listeners[priv->listener_count], worker,
-                          &listeners[priv->listener_count], err))
+    for (; priv->listener_count < list->count; priv->listener_count++) {
+        struct listener *listener = &priv->listeners[priv->listener_count];
+        if (listener_open(listener, worker, &listeners[priv->listener_count], err))
             return -1;
+        listener->tls = priv->generation->tls[priv->listener_count];
+    }
     return 0;
 }
 
@@ -340,6 +345,7 @@ void worker_free(struct worker **worker)
         priv->spare = next;
     }
     stats_clear(&priv->stats);
+    tls_thread_free(&priv->tls);
     free(priv->listeners);
     free(priv->buffer);
     free(priv->scratch);

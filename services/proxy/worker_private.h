@@ -15,7 +15,9 @@
 
 struct client;
 struct exchange;
+struct ingress;
 struct listener;
+struct tls_thread;
 struct upstream;
 
 /* Freed when the loop's turn is over: what is still on the stack may look at it until then. */
@@ -53,6 +55,9 @@ struct worker_private {
     struct listener *listeners;
     size_t listener_count;
     struct client *clients;
+    struct ingress *ingress, *ingress_last; /* not at their protocol yet; the oldest first */
+    size_t ingress_count;
+    struct tls_thread *tls;     /* NULL: nobody spoke TLS yet */
     struct upstream *upstreams; /* all, for the end */
     struct grave *graves;
     struct exchange *spare; /* for reuse */
