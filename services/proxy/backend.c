@@ -87,6 +87,17 @@ int backend_resolve(struct backend *backend, struct err *err)
     return 0;
 }
 
+/* FNV-1a, finished so that every bit counts. */
+static uint64_t hash_text(const char *text)
+{
+    uint64_t hash = 0xcbf29ce484222325ULL;
+    for (; *text; text++)
+        hash = (hash ^ (unsigned char)*text) * 0x100000001b3ULL;
+    hash ^= hash >> 32;
+    hash *= 0xd6e8feb86659fd93ULL;
+    return hash ^ hash >> 32;
+}
+
 int backend_init(struct backend *backend, const struct backend_config *config, struct err *err)
 {
     static const char scheme[] = "http://";
@@ -96,6 +107,7 @@ int backend_init(struct backend *backend, const struct backend_config *config, s
         return err_set(err, "backend %s: url begins with http://", config->url);
     if (split_authority(config->url + sizeof(scheme) - 1, backend, err))
         return err_wrap(err, "backend %s", config->url);
+    backend->hash = hash_text(backend->authority.base);
     backend->literal = look_up(backend, AI_NUMERICHOST, &found, &unresolved) == 0;
     if (backend->literal)
         take_over(backend, &found);

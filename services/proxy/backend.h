@@ -6,6 +6,9 @@
 #define PROXY_BACKEND_H
 
 #include "services/proxy/config.h"
+#include "services/proxy/fitness.h"
+#include "services/proxy/retry_budget.h"
+#include "services/proxy/wait_queue.h"
 
 #include <h2o.h>
 #include <stdatomic.h>
@@ -28,8 +31,11 @@ struct backend_address {
 struct pool_state {
     unsigned id; /* over all pools, from 0; taken again once it is gone everywhere */
     char *name;
-    unsigned refs;           /* of generations; registry.c */
-    struct pool_state *next; /* registry.c */
+    unsigned refs;                 /* of generations; registry.c */
+    struct pool_state *next;       /* registry.c */
+    atomic_int_fast64_t in_flight; /* counted only where the pool has a limit */
+    struct retry_budget budget;
+    struct wait_queue queue;
 };
 
 struct backend {
@@ -41,10 +47,11 @@ struct backend {
     _Atomic(struct backend_address *) address; /* NULL: not resolved yet */
     atomic_uint turn;                          /* new connections go to the addresses in turn */
     atomic_int_fast64_t in_flight;             /* requests, over all threads */
-    atomic_int_fast64_t skip_until_ms;         /* monotonic: it failed to connect */
-    h2o_iovec_t key;                           /* pool, URL, TLS identity; registry.c */
-    unsigned refs;                             /* registry.c */
-    struct backend *next;                      /* registry.c */
+    struct fitness fitness;
+    uint64_t hash;        /* of its address: the same in every process */
+    h2o_iovec_t key;      /* pool, URL, TLS identity; registry.c */
+    unsigned refs;        /* registry.c */
+    struct backend *next; /* registry.c */
 };
 
 int backend_init(struct backend *backend, const struct backend_config *config,

@@ -4,8 +4,11 @@
 #ifndef PROXY_EXCHANGE_H
 #define PROXY_EXCHANGE_H
 
+#include "services/proxy/balance.h"
 #include "services/proxy/peer.h"
+#include "services/proxy/replay.h"
 #include "services/proxy/request.h"
+#include "services/proxy/retry.h"
 #include "services/proxy/worker_private.h"
 
 /* A piece of a body on its way; valid during the call. */
@@ -76,10 +79,15 @@ struct exchange {
     bool responded; /* its head is on the way */
     unsigned status;
     struct backend *backend; /* chosen by balance */
+    struct place place;
+    struct waiting *waiting; /* in the pool's queue (room_balance.c) */
+    struct timer timer;      /* of balance and upstream, while there is no connection */
+    struct timer deadline;   /* timeouts.request */
     struct upstream *upstream;
     unsigned attempts, interims;
+    struct retry_state retry;
+    struct replay replay;
     bool admitted; /* counted in proxy->in_flight */
-    bool placed;   /* counted in backend->in_flight */
     bool sent_any; /* a byte went to some origin */
     bool fresh;    /* no reused connection in the next attempt */
     int64_t start_ns, upstream_ns;

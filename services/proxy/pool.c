@@ -46,6 +46,8 @@ static int pool_init(struct pool_set *set, struct pool *pool, const struct pool_
         const struct backend_config *from = &backends[pool->count];
         struct member *member = &pool->members[pool->count];
         member->weight = from->weight;
+        if (member->weight > pool->max_weight)
+            pool->max_weight = member->weight;
         member->max_connections = from->max_connections;
         if (registry_backend(set->registry, pool->state, from, repetition(backends, pool->count),
                              &member->backend, err))

@@ -25,6 +25,7 @@ struct pool {
     unsigned max_idle;
     struct member *members;
     size_t count;
+    int64_t max_weight; /* of a member */
 };
 
 struct pool_set {

@@ -85,6 +85,7 @@ static struct pool_state *pool_get(struct registry *registry, const char *name)
     pool = mem_zalloc(sizeof(*pool));
     pool->id = id_take(&registry->pool_ids);
     pool->name = mem_strdup(name);
+    wait_queue_init(&pool->queue);
     pool->next = *slot;
     *slot = pool;
     return pool;
@@ -108,6 +109,7 @@ static void pool_put(struct registry *registry, struct pool_state *pool)
         at = &(*at)->next;
     *at = pool->next;
     id_give_back(&registry->pool_ids, pool->id);
+    wait_queue_destroy(&pool->queue);
     free(pool->name);
     free(pool);
 }

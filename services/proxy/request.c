@@ -85,6 +85,7 @@ static void finish(struct exchange *exchange)
     exchange->finished = true;
     while (exchange->depth > 0)
         leave_last(exchange);
+    timer_unlink(&exchange->request.worker->priv->timers, &exchange->deadline);
     account(exchange);
     exchange->ops->done(exchange);
     worker_bury(exchange->request.worker, &exchange->grave, release);

@@ -197,8 +197,28 @@ static void set_redirect(struct route *route, const struct redirect_config *conf
     route->redirect.append = authority && !strpbrk(authority + 3, "/?#");
 }
 
+static int64_t either(int64_t own, int64_t general)
+{
+    return own ? own : general;
+}
+
+/* What the route's pool says about time and attempts, with the route's own words before it. */
+static void set_upstream(struct route *route, const struct route_config *config, int64_t request_ms)
+{
+    const struct route_timeouts_config *own = &config->timeouts;
+    route->request_ms = either(own->request, request_ms);
+    route->attempts = config->retry ? config->retry->attempts : 0;
+    if (!route->pool)
+        return;
+    route->timeouts = route->pool->timeouts;
+    route->timeouts.connect = either(own->connect, route->timeouts.connect);
+    route->timeouts.response_head = either(own->response_head, route->timeouts.response_head);
+    route->timeouts.body_idle = either(own->body_idle, route->timeouts.body_idle);
+}
+
 static int add_route(struct route_table *table, const struct route_config *config,
-                     int64_t body_bytes, const struct pool_set *pools, struct err *err)
+                     const struct proxy_config *general, const struct pool_set *pools,
+                     struct err *err)
 {
     struct route *route = &table->routes[table->count];
     uint32_t *host = &table->route_hosts[table->count];
@@ -208,10 +228,11 @@ static int add_route(struct route_table *table, const struct route_config *confi
     route->service = config->service[0] ? config->service : NULL;
     route->strip_prefix = config->strip_prefix;
     route->host_rewrite = strcmp(config->host_rewrite, "false") != 0;
-    route->body_bytes = config->limits ? config->limits->body_bytes : body_bytes;
+    route->body_bytes = config->limits ? config->limits->body_bytes : general->limits.body_bytes;
     set_redirect(route, config->redirect);
     if (config->pool[0] && !(route->pool = pool_set_find(pools, config->pool)))
         return err_set(err, "there is no pool %s", config->pool);
+    set_upstream(route, config, general->timeouts.request);
     if (config->host[0] && add_host(table, config->host, host, err))
         return -1;
     if (set_prefix(table, route, config->path, err))
@@ -242,7 +263,7 @@ int route_table_new(const struct proxy_config *config, const struct pool_set *po
     table->host_slots = mem_array(slots, sizeof(*table->host_slots));
     table->prefix_slots = mem_array(slots, sizeof(*table->prefix_slots));
     for (size_t i = 0; i < config->routes.count; i++) {
-        if (add_route(table, &routes[i], config->limits.body_bytes, pools, err)) {
+        if (add_route(table, &routes[i], config, pools, err)) {
             route_table_free(&table);
             return err_wrap(err, "route %zu", i + 1);
         }

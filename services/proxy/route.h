@@ -7,6 +7,7 @@
 #define PROXY_ROUTE_H
 
 #include "libcommon/err.h"
+#include "services/proxy/config.h"
 
 #include <h2o.h>
 #include <stdbool.h>
@@ -26,8 +27,11 @@ struct route {
     const char *service; /* what is sold here; NULL on public routes */
     struct pool *pool;   /* NULL where the route redirects */
     bool strip_prefix;
-    bool host_rewrite;  /* Host becomes the backend's authority */
-    int64_t body_bytes; /* 0: no limit */
+    bool host_rewrite;                    /* Host becomes the backend's authority */
+    int64_t body_bytes;                   /* 0: no limit */
+    struct pool_timeouts_config timeouts; /* its pool's, with its own instead */
+    int64_t request_ms;                   /* for the whole exchange; 0: no limit */
+    int64_t attempts;                     /* 0: as its pool says */
 
     struct {
         h2o_iovec_t to; /* empty: no redirect */

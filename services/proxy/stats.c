@@ -23,6 +23,13 @@ unsigned stats_method(const char *text, size_t len)
     return STATS_METHOD_OTHER;
 }
 
+static const char *const waits[STATS_WAITS] = {
+    [STATS_WAIT_PLACED] = "placed",
+    [STATS_WAIT_TIMEOUT] = "timeout",
+    [STATS_WAIT_LEFT] = "left",
+    [STATS_WAIT_FULL] = "full",
+};
+
 static void pool_cells(struct stats_pool *cells, struct metrics *metrics, const char *pool)
 {
     cells->seconds = metrics_local(metrics, STATS_UPSTREAM_SECONDS, (const char *[]){pool});
@@ -34,7 +41,15 @@ static void pool_cells(struct stats_pool *cells, struct metrics *metrics, const 
         metrics_local(metrics, STATS_UPSTREAM_CONNECTS, (const char *[]){pool, "ok"});
     cells->failed =
         metrics_local(metrics, STATS_UPSTREAM_CONNECTS, (const char *[]){pool, "failed"});
-    cells->retries = metrics_local(metrics, STATS_UPSTREAM_RETRIES, (const char *[]){pool});
+    for (enum retry_reason i = 0; i < RETRY_REASONS; i++)
+        cells->retries[i] = metrics_local(metrics, STATS_UPSTREAM_RETRIES,
+                                          (const char *[]){pool, retry_reason_name(i)});
+    for (enum stats_wait i = 0; i < STATS_WAITS; i++)
+        cells->waits[i] =
+            metrics_local(metrics, STATS_QUEUE_WAITS, (const char *[]){pool, waits[i]});
+    cells->wait_seconds = metrics_local(metrics, STATS_QUEUE_SECONDS, (const char *[]){pool});
+    cells->budget_exhausted =
+        metrics_local(metrics, STATS_RETRY_BUDGET_EXHAUSTED, (const char *[]){pool});
 }
 
 void stats_init(struct stats *stats, struct metrics *metrics, const struct pool_set *pools,

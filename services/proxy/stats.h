@@ -5,6 +5,7 @@
 
 #include "libcommon/metrics.h"
 #include "services/proxy/pool.h"
+#include "services/proxy/retry.h"
 
 enum proxy_metric {
 
@@ -18,11 +19,21 @@ extern const struct metric_desc proxy_metrics[STATS_COUNT];
 
 enum stats_method { STATS_METHOD_OTHER, STATS_METHODS = 10 };
 
+enum stats_wait {
+    STATS_WAIT_PLACED,
+    STATS_WAIT_TIMEOUT,
+    STATS_WAIT_LEFT,
+    STATS_WAIT_FULL,
+    STATS_WAITS
+};
+
 struct stats_pool {
     struct metric_cell *seconds;
     struct metric_cell *active, *idle;
     struct metric_cell *connected, *failed;
-    struct metric_cell *retries;
+    struct metric_cell *retries[RETRY_REASONS];
+    struct metric_cell *budget_exhausted;
+    struct metric_cell *waits[STATS_WAITS], *wait_seconds;
 };
 
 /* Of one worker. */

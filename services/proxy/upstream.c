@@ -4,11 +4,12 @@
 
 #include "services/proxy/frame.h"
 
+#include "services/proxy/route.h"
+
+#include <errno.h>
 #include <string.h>
 
 #define INTERIMS_MAX 16
-#define SKIP_MS      1000 /* a backend that does not accept is left alone for this long */
-#define ATTEMPTS_MAX 4
 
 enum outcome {
     GOING,  /* more events follow */
@@ -27,7 +28,6 @@ static void detach(struct exchange *exchange)
 
 static void settle(struct exchange *exchange, enum outcome outcome)
 {
-    struct worker_private *priv = exchange->request.worker->priv;
     switch (outcome) {
     case GOING:
         break;
@@ -39,7 +39,6 @@ static void settle(struct exchange *exchange, enum outcome outcome)
         request_resume(&exchange->request, ROOM_REJECT);
         break;
     case AGAIN:
-        metric_add(priv->stats.pools[exchange->backend->pool->id].retries, 1);
         detach(exchange);
         exchange_again(exchange);
         break;
@@ -52,10 +51,23 @@ static enum outcome refuse(struct exchange *exchange, enum problem problem, cons
     return FAILED;
 }
 
+static void report(struct exchange *exchange, enum fitness_outcome outcome)
+{
+    balance_report(exchange->request.worker, &exchange->place, outcome);
+}
+
+/* The origin has failed this attempt: another one, or the refusal. */
+static enum outcome broken(struct exchange *exchange, const char *detail)
+{
+    report(exchange, FITNESS_BROKE);
+    return retry_plan(exchange, RETRY_BROKEN, -1) ? AGAIN
+                                                  : refuse(exchange, PROBLEM_BAD_GATEWAY, detail);
+}
+
 /* The deadline of what is waited for now. */
 static void arm(struct upstream *upstream)
 {
-    const struct pool_timeouts_config *timeouts = &upstream->pool->timeouts;
+    const struct pool_timeouts_config *timeouts = &upstream->exchange->request.route->timeouts;
     int64_t now_ms = worker_now_ms(upstream->worker);
     struct timer_wheel *wheel = &upstream->worker->priv->timers;
     if (upstream->head_done && !upstream->paused)
@@ -104,7 +116,7 @@ static enum outcome pump(struct upstream *upstream)
     struct exchange *exchange = upstream->exchange;
     while (!upstream->request_sent && !upstream->write_broken && upstream->out.len == 0) {
         struct piece piece = {.len = 0};
-        int result = exchange_pull(exchange, &piece);
+        int result = replay_pull(exchange, &piece);
         if (result < 0)
             return FAILED;
         if (result == 0)
@@ -124,6 +136,7 @@ static enum outcome send_request(struct upstream *upstream)
     struct exchange *exchange = upstream->exchange;
     struct head_writer writer = head_begin(upstream->worker);
     struct frame frame = {.count = 0};
+    replay_rewind(exchange);
     forward_head(exchange, &writer);
     if (writer.overflow)
         return refuse(exchange, PROBLEM_HEADERS_TOO_LARGE, NULL);
@@ -131,7 +144,7 @@ static enum outcome send_request(struct upstream *upstream)
     upstream->request_sent = exchange->body == BODY_NONE;
     if (!upstream->request_sent) {
         struct piece piece = {.len = 0};
-        int result = exchange_pull(exchange, &piece);
+        int result = replay_pull(exchange, &piece);
         if (result < 0)
             return FAILED;
         if (result > 0)
@@ -214,7 +227,7 @@ static enum outcome on_body(struct upstream *upstream, char *buf, size_t len)
     struct piece piece = {.len = 0};
     size_t leftover;
     if (read_piece(upstream, buf, len, &piece, &leftover))
-        return refuse(exchange, PROBLEM_BAD_GATEWAY, "the framing of the body is malformed");
+        return broken(exchange, "the framing of the body is malformed");
     if ((piece.len || piece.end) && exchange_body(exchange, &piece))
         return FAILED;
     return after_piece(upstream, &piece, leftover);
@@ -241,6 +254,19 @@ static void note_keep_alive(struct upstream *upstream, const struct http1_head *
     upstream->idle_limit_ms = limit;
 }
 
+static bool is_error(unsigned status)
+{
+    return status == 502 || status == 503 || status == 504;
+}
+
+/* An origin that says that it cannot: another may. */
+static bool try_another(struct exchange *exchange, const struct http1_head *head)
+{
+    const struct http1_field *field = http1_find(head, NAME_RETRY_AFTER);
+    int64_t after_s = field ? retry_after_s(http1_value(head, field)) : -1;
+    return is_error(head->status) && retry_plan(exchange, RETRY_STATUS, after_s);
+}
+
 static enum outcome on_final(struct upstream *upstream, struct http1_head *head, char *rest,
                              size_t len)
 {
@@ -252,12 +278,15 @@ static enum outcome on_final(struct upstream *upstream, struct http1_head *head,
     int64_t took_ns = upstream->worker->now_ns - exchange->upstream_ns;
     metric_observe(upstream->worker->priv->stats.pools[upstream->backend->pool->id].seconds,
                    (double)took_ns / 1e9);
+    report(exchange, is_error(head->status) ? FITNESS_ERROR_STATUS : FITNESS_OK);
+    if (try_another(exchange, head))
+        return AGAIN;
     note_keep_alive(upstream, head);
     http1_drop_hop_by_hop(head);
     upstream->head_done = true;
     http1_body_init(&upstream->body, head->body, head->content_length);
     if (read_piece(upstream, rest, len, &piece, &leftover))
-        return refuse(exchange, PROBLEM_BAD_GATEWAY, "the framing of the body is malformed");
+        return broken(exchange, "the framing of the body is malformed");
     if (exchange_respond(exchange, &response, &piece))
         return FAILED;
     io_queue_free(&upstream->in);
@@ -295,14 +324,14 @@ static enum outcome on_head(struct upstream *upstream, char *buf, size_t len)
         enum http1_result result =
             http1_parse_response(buf, len, &priv->limits, exchange->is_head, &head, &error);
         if (result == HTTP1_ERROR)
-            return refuse(exchange, PROBLEM_BAD_GATEWAY, error.detail);
+            return broken(exchange, error.detail);
         if (result == HTTP1_MORE)
             break;
         if (head.status >= 200)
             return on_final(upstream, &head, buf + head.len, len - head.len);
         const char *why = on_interim(upstream, &head);
         if (why)
-            return refuse(exchange, PROBLEM_BAD_GATEWAY, why);
+            return broken(exchange, why);
         buf += head.len;
         len -= head.len;
         if (queued)
@@ -314,23 +343,16 @@ static enum outcome on_head(struct upstream *upstream, char *buf, size_t len)
     return GOING;
 }
 
-static bool may_repeat(const struct exchange *exchange)
-{
-    return exchange->idempotent && exchange->body == BODY_NONE && exchange->attempts < ATTEMPTS_MAX;
-}
-
 static enum outcome on_end(struct upstream *upstream, bool orderly)
 {
     struct exchange *exchange = upstream->exchange;
     if (!upstream->head_done) {
-        if (upstream->reused && !upstream->answered && may_repeat(exchange)) {
-            exchange->fresh = true;
+        if (upstream->reused && !upstream->answered && retry_plan(exchange, RETRY_REUSED, -1))
             return AGAIN;
-        }
-        return refuse(exchange, PROBLEM_BAD_GATEWAY, "the origin closed before its answer");
+        return broken(exchange, "the origin closed before its answer");
     }
     if (!orderly || upstream->body.kind != BODY_CLOSE)
-        return refuse(exchange, PROBLEM_BAD_GATEWAY, "the origin closed in the middle of the body");
+        return broken(exchange, "the origin closed in the middle of the body");
     struct piece piece = {.end = true};
     if (exchange_body(exchange, &piece))
         return FAILED;
@@ -360,23 +382,12 @@ void upstream_on_read(h2o_socket_t *sock, const char *err)
                                          : on_head(upstream, buf, (size_t)n));
 }
 
-static enum outcome unreachable(struct upstream *upstream, enum problem problem)
+static enum outcome unreachable(struct exchange *exchange, enum problem problem)
 {
-    struct exchange *exchange = upstream->exchange;
-    struct worker *worker = upstream->worker;
-    struct backend *backend = upstream->backend;
-    const struct backend_address *address =
-        atomic_load_explicit(&backend->address, memory_order_acquire);
-    /* A name's other addresses have not failed. */
-    if (address->count == 1)
-        atomic_store_explicit(&backend->skip_until_ms, worker_now_ms(worker) + SKIP_MS,
-                              memory_order_relaxed);
-    metric_add(worker->priv->stats.pools[backend->pool->id].failed, 1);
-    /* Nothing was written, so any request may go elsewhere. */
-    if (exchange->attempts < upstream->pool->count + address->count - 1 &&
-        exchange->attempts < ATTEMPTS_MAX)
-        return AGAIN;
-    return refuse(exchange, problem, NULL);
+    struct worker *worker = exchange->request.worker;
+    metric_add(worker->priv->stats.pools[exchange->request.route->pool->state->id].failed, 1);
+    report(exchange, FITNESS_UNREACHABLE);
+    return retry_plan(exchange, RETRY_CONNECT, -1) ? AGAIN : refuse(exchange, problem, NULL);
 }
 
 static void begin(struct upstream *upstream)
@@ -396,7 +407,7 @@ void upstream_on_connect(h2o_socket_t *sock, const char *err)
     worker_tick(upstream->worker);
     upstream->connecting = false;
     if (err) {
-        settle(exchange, unreachable(upstream, PROBLEM_UPSTREAM_UNREACHABLE));
+        settle(exchange, unreachable(exchange, PROBLEM_UPSTREAM_UNREACHABLE));
         return;
     }
     metric_add(upstream->worker->priv->stats.pools[upstream->backend->pool->id].connected, 1);
@@ -409,12 +420,17 @@ void upstream_on_timeout(struct timer *timer)
 {
     struct upstream *upstream = H2O_STRUCT_FROM_MEMBER(struct upstream, timer, timer);
     struct exchange *exchange = upstream->exchange;
-    if (upstream->idle)
+    if (upstream->idle) {
         upstream_close(upstream);
-    else if (upstream->connecting)
-        settle(exchange, unreachable(upstream, PROBLEM_UPSTREAM_TIMEOUT));
-    else
-        settle(exchange, refuse(exchange, PROBLEM_UPSTREAM_TIMEOUT, NULL));
+        return;
+    }
+    if (upstream->connecting) {
+        settle(exchange, unreachable(exchange, PROBLEM_UPSTREAM_TIMEOUT));
+        return;
+    }
+    /* It may still be at work on it: not tried again. */
+    report(exchange, FITNESS_TIMED_OUT);
+    settle(exchange, refuse(exchange, PROBLEM_UPSTREAM_TIMEOUT, NULL));
 }
 
 void upstream_body_ready(struct exchange *exchange)
@@ -434,31 +450,62 @@ void upstream_drained(struct exchange *exchange)
     arm(upstream);
 }
 
+static void on_refused(struct timer *timer)
+{
+    struct exchange *exchange = H2O_STRUCT_FROM_MEMBER(struct exchange, timer, timer);
+    settle(exchange, unreachable(exchange, PROBLEM_UPSTREAM_UNREACHABLE));
+}
+
+/* At once refused by the system. What we ran out of is not the backend's failure. */
+static enum room_result not_opened(struct exchange *exchange, int error)
+{
+    struct worker *worker = exchange->request.worker;
+    switch (error) {
+    case EMFILE:
+    case ENFILE:
+    case ENOBUFS:
+    case ENOMEM:
+    case EADDRNOTAVAIL:
+        request_refuse(&exchange->request, PROBLEM_OVERLOADED,
+                       "no connection to the origin can be opened at the moment");
+        return ROOM_REJECT;
+    default:
+        /* Not from within enter: in the next turn. */
+        exchange->timer.fire = on_refused;
+        timer_set(&worker->priv->timers, &exchange->timer, worker_now_ms(worker));
+        return ROOM_WAIT;
+    }
+}
+
 static enum room_result enter(struct request *request)
 {
     struct exchange *exchange = request->exchange;
+    struct worker *worker = request->worker;
     struct upstream *upstream = NULL;
     exchange->attempts++;
     if (!exchange->fresh)
-        upstream = upstream_take(request->worker, request->route->pool, exchange->backend,
-                                 exchange->idempotent);
+        upstream =
+            upstream_take(worker, request->route->pool, exchange->backend, exchange->idempotent);
     if (!upstream)
-        upstream = upstream_connect(request->worker, request->route->pool, exchange->backend);
-    if (!upstream) {
-        request_refuse(request, PROBLEM_UPSTREAM_UNREACHABLE, NULL);
-        return ROOM_REJECT;
-    }
+        upstream = upstream_connect(worker, request->route->pool, exchange->backend);
+    if (!upstream)
+        return not_opened(exchange, errno);
     upstream->exchange = exchange;
     exchange->upstream = upstream;
-    if (upstream->connecting)
+    if (upstream->connecting) {
+        timer_set(&worker->priv->timers, &upstream->timer,
+                  worker_now_ms(worker) + request->route->timeouts.connect);
         return ROOM_WAIT;
+    }
     begin(upstream);
     return send_request(upstream) == FAILED ? ROOM_REJECT : ROOM_WAIT;
 }
 
 static void leave(struct request *request)
 {
-    detach(request->exchange);
+    struct exchange *exchange = request->exchange;
+    timer_unlink(&request->worker->priv->timers, &exchange->timer);
+    detach(exchange);
 }
 
 const struct room room_upstream = {.name = "upstream", .enter = enter, .leave = leave};

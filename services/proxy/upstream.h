@@ -34,7 +34,7 @@ struct upstream {
 /* pool side (upstream_pool.c) */
 struct upstream *upstream_take(struct worker *worker, const struct pool *pool,
                                struct backend *backend, bool idempotent);
-/* NULL: at once refused by the system. */
+/* NULL: at once refused by the system, errno says why. */
 struct upstream *upstream_connect(struct worker *worker, const struct pool *pool,
                                   struct backend *backend);
 void upstream_park(struct upstream *upstream);

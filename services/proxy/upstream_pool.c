@@ -122,7 +122,9 @@ static int open_socket(struct backend *backend)
     const void *sa = &address->list[at].addr;
     if (connect(fd, sa, address->list[at].len) == 0 || errno == EINPROGRESS)
         return fd;
+    int error = errno;
     close(fd);
+    errno = error;
     return -1;
 }
 
