@@ -58,6 +58,16 @@ static void find_client(struct exchange *exchange)
     }
 }
 
+/* One word of a trusted proxy; a list of them could be a client's. */
+static bool secure_before(const struct exchange *exchange)
+{
+    const struct http1_head *head = &exchange->head;
+    if (!exchange->trusted || head->seen[NAME_X_FORWARDED_PROTO] != 1)
+        return false;
+    h2o_iovec_t value = http1_value(head, http1_find(head, NAME_X_FORWARDED_PROTO));
+    return h2o_lcstris(value.base, value.len, "https", 5);
+}
+
 static enum room_result malformed(struct exchange *exchange, const char *detail)
 {
     request_refuse(&exchange->request, PROBLEM_BAD_REQUEST, "%s", detail);
@@ -165,6 +175,7 @@ static enum room_result enter(struct request *request)
         take_id(exchange);
         find_client(exchange);
     }
+    exchange->secure = exchange->tls || secure_before(exchange);
     const char *why = set_target(exchange);
     if (why)
         return malformed(exchange, why);

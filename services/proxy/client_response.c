@@ -56,6 +56,10 @@ void client_want_write(struct client *client)
 static const char *reason_of(unsigned status)
 {
     switch (status) {
+    case 200:
+        return "OK";
+    case 204:
+        return "No Content";
     case 301:
         return "Moved Permanently";
     case 302:
@@ -76,6 +80,8 @@ static const char *reason_of(unsigned status)
         return "Forbidden";
     case 404:
         return "Not Found";
+    case 410:
+        return "Gone";
     case 405:
         return "Method Not Allowed";
     case 408:
@@ -153,7 +159,7 @@ static void framing(struct client *client, struct head_writer *writer,
         head_add(writer, "Transfer-Encoding: chunked\r\n", 28);
     if (client->unsized)
         client->keep = false;
-    if (!response->head) {
+    if (!response->head && response->status != 204 && response->status != 304) {
         head_add(writer, "Content-Length: ", 16);
         head_number(writer, response->length);
         head_add(writer, "\r\n", 2);

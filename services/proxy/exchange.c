@@ -52,6 +52,7 @@ int exchange_respond(struct exchange *exchange, const struct response *response,
 {
     if (count_out(exchange, piece))
         return -1;
+    exchange_dress(exchange, response);
     exchange->responded = true;
     exchange->status = response->status;
     exchange->ops->respond(exchange, response, piece);
@@ -72,6 +73,7 @@ void exchange_answer(struct exchange *exchange, unsigned status, h2o_iovec_t lin
     struct response response = {
         .status = status, .lines = lines, .body = BODY_LENGTH, .length = body.len};
     struct piece piece = {.data = body.base, .len = exchange->is_head ? 0 : body.len, .end = true};
+    exchange_dress(exchange, &response);
     exchange->responded = true;
     exchange->status = status;
     exchange->ops->respond(exchange, &response, &piece);

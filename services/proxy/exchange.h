@@ -5,6 +5,7 @@
 #define PROXY_EXCHANGE_H
 
 #include "services/proxy/balance.h"
+#include "services/proxy/header_edit.h"
 #include "services/proxy/peer.h"
 #include "services/proxy/replay.h"
 #include "services/proxy/request.h"
@@ -44,12 +45,6 @@ struct downstream_ops {
     void (*done)(struct exchange *exchange);
 };
 
-struct added_header {
-    struct added_header *next;
-    const char *name;
-    h2o_iovec_t value;
-};
-
 struct exchange {
     struct request request; /* first */
     struct grave grave;
@@ -72,9 +67,11 @@ struct exchange {
     bool tls;                     /* the client speaks TLS to us */
     struct address client;        /* on whose behalf */
     bool trusted;
+    bool secure;    /* the client speaks TLS, to us or to a proxy that we trust */
+    bool preflight; /* a browser's question, answered here */
     char id[33];
     const char *id_text;
-    struct added_header *upstream_headers, *response_headers;
+    const struct added_header *upstream_headers, *response_headers;
 
     bool responded; /* its head is on the way */
     unsigned status;
@@ -117,6 +114,8 @@ void exchange_answer(struct exchange *exchange, unsigned status, h2o_iovec_t lin
 void upstream_body_ready(struct exchange *exchange);
 void upstream_drained(struct exchange *exchange);
 
+/* dress.c: what the route adds to an answer; before it is written. */
+void exchange_dress(struct exchange *exchange, const struct response *response);
 /* refusal.c: the one place where refusals are written. */
 void refusal_write(struct exchange *exchange);
 /* access_log.c */

@@ -27,6 +27,7 @@ static void drop_ours(struct exchange *exchange)
         drop(exchange, NAME_EXPECT);
     if (route->host_rewrite)
         drop(exchange, NAME_HOST);
+    header_edit_drop(&route->request_edit, &exchange->head);
 }
 
 static void request_line(struct exchange *exchange, struct head_writer *writer)
@@ -43,8 +44,11 @@ static void request_line(struct exchange *exchange, struct head_writer *writer)
     head_add(writer, path.base, path.len);
     head_add(writer, exchange->query.base, exchange->query.len);
     head_add(writer, " HTTP/1.1\r\n", 11);
-    if (route->host_rewrite || !exchange->head.seen[NAME_HOST])
-        head_line(writer, "Host", exchange->backend->authority);
+    if (route->host_rewrite)
+        head_line(writer, "Host", route->host.len ? route->host : exchange->backend->authority);
+    else if (!exchange->head.seen[NAME_HOST])
+        head_line(writer, "Host",
+                  exchange->host.len ? exchange->host : exchange->backend->authority);
 }
 
 /* What a trusted proxy said so far, each value followed by a comma. */
@@ -102,6 +106,7 @@ void forward_head(struct exchange *exchange, struct head_writer *writer)
     head_puts(writer, "X-Request-Id: ");
     head_puts(writer, exchange->id_text);
     head_puts(writer, "\r\n");
+    head_added(writer, exchange->request.route->request_edit.added);
     head_added(writer, exchange->upstream_headers);
     head_puts(writer, "\r\n");
 }

@@ -85,6 +85,11 @@ h2o_iovec_t http1_slice(const struct http1_head *head, struct http1_slice slice)
 /* A list of tokens contains this one (both without regard to case). */
 bool http1_list_has(h2o_iovec_t list, const char *token);
 bool http1_is_token(const char *text, size_t len);
+/* Names of equal length, without regard to case; an underscore in `sent` is a hyphen: to origins
+ * that hand headers on as variables it is. */
+bool http1_same_name(const char *sent, const char *name, size_t len);
+/* The proxy never passes a header of this name on. */
+bool http1_name_hop_by_hop(const char *name);
 
 /* Checks trailer lines and removes in place those that must not come late (framing, routing).
  * -1: malformed. */

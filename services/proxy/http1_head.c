@@ -192,6 +192,15 @@ bool http1_is_token(const char *text, size_t len)
     return len > 0;
 }
 
+bool http1_same_name(const char *sent, const char *name, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (tolower((unsigned char)(sent[i] == '_' ? '-' : sent[i])) !=
+            tolower((unsigned char)name[i]))
+            return false;
+    return true;
+}
+
 /* The next element of a comma-separated list, trimmed; false at its end. */
 static bool list_next(h2o_iovec_t *list, h2o_iovec_t *element)
 {
@@ -272,6 +281,11 @@ static bool hop_by_hop(unsigned id)
     default:
         return false;
     }
+}
+
+bool http1_name_hop_by_hop(const char *name)
+{
+    return hop_by_hop(lookup(name, strlen(name)));
 }
 
 /* What Connection may not take away: it would change the meaning of the message. */

@@ -207,7 +207,7 @@ h2o_iovec_t request_header(const struct request *request, const char *name, size
     return value;
 }
 
-static void add(struct request *request, struct added_header **list, const char *name,
+static void add(struct request *request, const struct added_header **list, const char *name,
                 h2o_iovec_t value)
 {
     struct added_header *header = h2o_mem_alloc_pool(&request->pool, sizeof(*header));

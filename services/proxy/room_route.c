@@ -1,47 +1,90 @@
-/* The room that finds the route of a request, answers where it redirects, and sets the bound of its
- * body. */
+/* The room that finds the route of a request, answers where the route does so by itself (a
+ * redirection, a fixed answer, a browser's preflight), and sets the bound of the body. */
 #include "services/proxy/exchange.h"
 
 #include <string.h>
 
-static enum room_result redirect(struct exchange *exchange, const struct route *route)
+/* Answers with a Location of these parts. */
+static enum room_result move(struct exchange *exchange, unsigned status, const h2o_iovec_t *parts,
+                             size_t count)
 {
     struct head_writer writer = head_begin(exchange->request.worker);
     head_puts(&writer, "Location: ");
-    head_add(&writer, route->redirect.to.base, route->redirect.to.len);
-    if (route->redirect.append) {
-        head_add(&writer, exchange->path.base, exchange->path.len);
-        head_add(&writer, exchange->query.base, exchange->query.len);
-    }
+    for (size_t i = 0; i < count; i++)
+        head_add(&writer, parts[i].base, parts[i].len);
     head_puts(&writer, "\r\n");
     h2o_iovec_t lines = {NULL, (size_t)(writer.at - writer.start)};
     lines.base = h2o_mem_alloc_pool(&exchange->request.pool, lines.len);
     memcpy(lines.base, writer.start, lines.len);
-    exchange_answer(exchange, route->redirect.status, lines, h2o_iovec_init(NULL, 0));
+    exchange_answer(exchange, status, lines, h2o_iovec_init(NULL, 0));
     return ROOM_DONE;
+}
+
+static h2o_iovec_t path_of(const struct exchange *exchange)
+{
+    return exchange->path.base[0] == '*' ? h2o_iovec_init("/", 1) : exchange->path;
+}
+
+static enum room_result redirect(struct exchange *exchange, const struct route *route)
+{
+    const h2o_iovec_t parts[] = {route->redirect.to, path_of(exchange), exchange->query};
+    return move(exchange, route->redirect.status, parts, route->redirect.append ? 3 : 1);
+}
+
+static enum room_result to_https(struct exchange *exchange)
+{
+    const h2o_iovec_t parts[] = {h2o_iovec_init(H2O_STRLIT("https://")), exchange->host,
+                                 path_of(exchange), exchange->query};
+    if (exchange->host.len)
+        return move(exchange, 308, parts, 4);
+    request_refuse(&exchange->request, PROBLEM_BAD_REQUEST, "only https is served here");
+    return ROOM_REJECT;
+}
+
+static enum room_result respond(struct exchange *exchange, const struct route *route)
+{
+    exchange_answer(exchange, route->respond.status, route->respond.lines, route->respond.body);
+    return ROOM_DONE;
+}
+
+/* Before auth: browsers send it without credentials. */
+static enum room_result answer_preflight(struct exchange *exchange)
+{
+    exchange->preflight = true;
+    exchange_answer(exchange, 204, h2o_iovec_init(NULL, 0), h2o_iovec_init(NULL, 0));
+    return ROOM_DONE;
+}
+
+static enum room_result bound_body(struct exchange *exchange, const struct route *route)
+{
+    exchange->body_limit = (uint64_t)route->body_bytes;
+    if (!exchange->body_limit || exchange->body != BODY_LENGTH ||
+        exchange->body_length <= exchange->body_limit)
+        return ROOM_NEXT;
+    request_refuse(&exchange->request, PROBLEM_BODY_TOO_LARGE,
+                   "at most %lld bytes are accepted here", (long long)route->body_bytes);
+    return ROOM_REJECT;
 }
 
 static enum room_result enter(struct request *request)
 {
     struct exchange *exchange = request->exchange;
     const struct route *route =
-        route_match(exchange->generation->routes, exchange->host,
-                    exchange->path.base[0] == '*' ? h2o_iovec_init("/", 1) : exchange->path);
+        route_match(exchange->generation->routes, exchange->host, path_of(exchange));
+    request->route = route;
     if (!route) {
         request_refuse(request, PROBLEM_NOT_FOUND, "no route matches this host and path");
         return ROOM_REJECT;
     }
-    request->route = route;
-    if (!route->pool)
+    if (route->https_only && !exchange->secure)
+        return to_https(exchange);
+    if (route->cors && cors_is_preflight(request))
+        return answer_preflight(exchange);
+    if (route->redirect.status)
         return redirect(exchange, route);
-    exchange->body_limit = (uint64_t)route->body_bytes;
-    if (exchange->body_limit && exchange->body == BODY_LENGTH &&
-        exchange->body_length > exchange->body_limit) {
-        request_refuse(request, PROBLEM_BODY_TOO_LARGE, "at most %lld bytes are accepted here",
-                       (long long)route->body_bytes);
-        return ROOM_REJECT;
-    }
-    return ROOM_NEXT;
+    if (route->respond.status)
+        return respond(exchange, route);
+    return bound_body(exchange, route);
 }
 
 const struct room room_route = {.name = "route", .enter = enter};

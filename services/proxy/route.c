@@ -216,6 +216,67 @@ static void set_upstream(struct route *route, const struct route_config *config,
     route->timeouts.body_idle = either(own->body_idle, route->timeouts.body_idle);
 }
 
+static h2o_iovec_t slice(const char *text)
+{
+    union {
+        const char *in;
+        char *out;
+    } value = {.in = text};
+
+    return h2o_iovec_init(value.out, strlen(text));
+}
+
+static int set_respond(struct route *route, const struct respond_config *config, struct err *err)
+{
+    if (!config)
+        return 0;
+    bool empty = config->status == 204 || config->status == 205 || config->status == 304;
+    if (empty && config->body[0])
+        return err_set(err, "respond: an answer with status %lld has no body",
+                       (long long)config->status);
+    if (!header_value_valid(config->content_type))
+        return err_set(err, "respond.content_type holds a control character or outer blanks");
+    route->respond.status = (unsigned)config->status;
+    route->respond.body = slice(config->body);
+    if (!empty && config->content_type[0]) {
+        char *lines = mem_printf("Content-Type: %s\r\n", config->content_type);
+        route->respond.lines = h2o_iovec_init(lines, strlen(lines));
+    }
+    return 0;
+}
+
+static int set_host_rewrite(struct route *route, const char *text, struct err *err)
+{
+    char normal[256];
+    size_t len;
+    route->host_rewrite = strcmp(text, "false") != 0;
+    if (!route->host_rewrite || strcmp(text, "true") == 0)
+        return 0;
+    route->host = slice(text);
+    if (host_normalize(route->host, normal, &len))
+        return err_set(err, "host_rewrite is true, false or a host, not %s", text);
+    return 0;
+}
+
+/* What the route changes in messages and says by itself. */
+static int set_words(struct route *route, const struct route_config *config, struct err *err)
+{
+    route->strip_prefix = config->strip_prefix;
+    route->https_only = config->https_only;
+    route->security_headers = config->security_headers;
+    if (set_host_rewrite(route, config->host_rewrite, err) ||
+        set_respond(route, config->respond, err))
+        return -1;
+    if (header_edit_new(&config->request_headers, HEADER_REQUEST, &route->request_edit, err))
+        return err_wrap(err, "request_headers");
+    if (header_edit_new(&config->response_headers, HEADER_RESPONSE, &route->response_edit, err))
+        return err_wrap(err, "response_headers");
+    if (config->cors && cors_new(config->cors, &route->cors, err))
+        return -1;
+    route->dressed = route->security_headers || route->cors || route->response_edit.dropped_count;
+    return 0;
+}
+
 static int add_route(struct route_table *table, const struct route_config *config,
                      const struct proxy_config *general, const struct pool_set *pools,
                      struct err *err)
@@ -226,10 +287,10 @@ static int add_route(struct route_table *table, const struct route_config *confi
     route->name = mem_printf("%s%s", config->host, config->path);
     route->access = (enum route_access)config->access;
     route->service = config->service[0] ? config->service : NULL;
-    route->strip_prefix = config->strip_prefix;
-    route->host_rewrite = strcmp(config->host_rewrite, "false") != 0;
     route->body_bytes = config->limits ? config->limits->body_bytes : general->limits.body_bytes;
     set_redirect(route, config->redirect);
+    if (set_words(route, config, err))
+        return -1;
     if (config->pool[0] && !(route->pool = pool_set_find(pools, config->pool)))
         return err_set(err, "there is no pool %s", config->pool);
     set_upstream(route, config, general->timeouts.request);
@@ -272,19 +333,27 @@ int route_table_new(const struct proxy_config *config, const struct pool_set *po
     return 0;
 }
 
+static void free_route(struct route *route)
+{
+    union {
+        const char *name;
+        char *owned;
+    } name = {.name = route->name};
+
+    free(name.owned);
+    free(route->prefix.base);
+    free(route->respond.lines.base);
+    header_edit_free(&route->request_edit);
+    header_edit_free(&route->response_edit);
+    cors_free(&route->cors);
+}
+
 void route_table_free(struct route_table **table)
 {
     if (!*table)
         return;
-    for (size_t i = 0; i < (*table)->count; i++) {
-        union {
-            const char *name;
-            char *owned;
-        } name = {.name = (*table)->routes[i].name};
-
-        free(name.owned);
-        free((*table)->routes[i].prefix.base);
-    }
+    for (size_t i = 0; i < (*table)->count; i++)
+        free_route(&(*table)->routes[i]);
     for (size_t i = 0; i < (*table)->host_count; i++)
         free((*table)->hosts[i].name.base);
     free((*table)->routes);

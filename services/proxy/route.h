@@ -8,6 +8,8 @@
 
 #include "libcommon/err.h"
 #include "services/proxy/config.h"
+#include "services/proxy/cors.h"
+#include "services/proxy/header_edit.h"
 
 #include <h2o.h>
 #include <stdbool.h>
@@ -25,9 +27,15 @@ struct route {
     h2o_iovec_t prefix; /* without the trailing slash; "" is the root */
     enum route_access access;
     const char *service; /* what is sold here; NULL on public routes */
-    struct pool *pool;   /* NULL where the route redirects */
+    struct pool *pool;   /* NULL where the route answers by itself */
     bool strip_prefix;
-    bool host_rewrite;                    /* Host becomes the backend's authority */
+    bool host_rewrite; /* Host becomes `host`, or the backend's authority */
+    h2o_iovec_t host;  /* empty: the backend's */
+    bool https_only;
+    bool security_headers;
+    bool dressed; /* something is added to its answers */
+    struct header_edit request_edit, response_edit;
+    struct cors *cors;                    /* NULL: none */
     int64_t body_bytes;                   /* 0: no limit */
     struct pool_timeouts_config timeouts; /* its pool's, with its own instead */
     int64_t request_ms;                   /* for the whole exchange; 0: no limit */
@@ -38,6 +46,12 @@ struct route {
         unsigned status;
         bool append; /* `to` has no path of its own: the request's is appended */
     } redirect;
+
+    struct {
+        unsigned status;   /* 0: no fixed answer */
+        h2o_iovec_t lines; /* Content-Type; owned */
+        h2o_iovec_t body;
+    } respond;
 };
 
 struct route_table;

@@ -174,10 +174,10 @@ describe('a configuration that is refused', () => {
   const base = { listeners: '["127.0.0.1:1"]', pools: '{ a: { backends: ["http://127.0.0.1:1"] } }', routes: '[{ path: /, pool: a }]' };
   const cases = [
     ['an unknown key', { nonsense: '1' }, /nonsense/],
-    ['a key of another version', { routes: '[{ path: /, pool: a, protocols: [sse] }]' }, /protocols/],
+    ['an unknown protocol', { routes: '[{ path: /, pool: a, protocols: [gopher] }]' }, /protocols/],
     ['an unknown pool', { routes: '[{ path: /, pool: b }]' }, /no pool b/],
     ['a route twice', { routes: '[{ path: /v1, pool: a }, { path: /v1/, pool: a }]' }, /twice/],
-    ['a pool and a redirect', { routes: '[{ path: /, pool: a, redirect: { to: "http://x" } }]' }, /either/],
+    ['a pool and a redirect', { routes: '[{ path: /, pool: a, redirect: { to: "http://x" } }]' }, /one of pool, redirect and respond/],
     ['a sold route without billing', { routes: '[{ path: /, pool: a, access: subscription, service: s }]' }, /billing/],
     ['a sold route without a service', { routes: '[{ path: /, pool: a, access: subscription }]' }, /service/],
     ['a backend with https', { pools: '{ a: { backends: ["https://127.0.0.1:1"] } }' }, /http:\/\//],
