@@ -76,6 +76,9 @@ void log_set_level(enum log_level level);
 enum log_level log_get_level(void);
 /* "debug", "info", "warn", "error" -> 0; anything else -1. */
 int log_parse_level(const char *text, enum log_level *out) __attribute__((warn_unused_result));
+struct log_ring;
+/* The ring to standard error, for who formats its own lines; NULL before log_start_writer. */
+struct log_ring *log_lines(void);
 /* Lines that did not fit into the ring since the start. */
 uint64_t log_dropped(void);
 
