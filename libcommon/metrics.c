@@ -126,15 +126,18 @@ static struct series *series_add(struct family *family, struct buf *key)
     return series;
 }
 
-static struct series *series_get(struct family *family, const char *const *values)
+/* *over: there were too many, it is the one of "other". */
+static struct series *series_get(struct family *family, const char *const *values, bool *over)
 {
     AUTO_BUF struct buf key = {0};
 
+    *over = false;
     if (family->label_count == 0)
         return &family->series[0];
     key_of(family, values, &key);
     uint16_t *slot = hash_find(family, &key);
     if (*slot == 0 && family->series_count >= METRICS_MAX_SERIES) {
+        *over = true;
         key_other(family, &key);
         slot = hash_find(family, &key);
     }
@@ -192,8 +195,10 @@ void metrics_free(struct metrics **metrics)
 struct metric_cell *metrics_cell(struct metrics *metrics, unsigned metric,
                                  const char *const *values)
 {
+    bool over;
+
     pthread_mutex_lock(&metrics->lock);
-    struct metric_cell *cell = series_get(&metrics->families[metric], values)->shared;
+    struct metric_cell *cell = series_get(&metrics->families[metric], values, &over)->shared;
     pthread_mutex_unlock(&metrics->lock);
     return cell;
 }
@@ -202,12 +207,15 @@ struct metric_cell *metrics_local(struct metrics *metrics, unsigned metric,
                                   const char *const *values)
 {
     struct family *family = &metrics->families[metric];
-    struct metric_cell *cell = cell_new(family, true);
+    bool over;
 
     pthread_mutex_lock(&metrics->lock);
-    struct series *series = series_get(family, values);
-    cell->next = series->locals;
-    series->locals = cell;
+    struct series *series = series_get(family, values, &over);
+    struct metric_cell *cell = over ? series->shared : cell_new(family, true);
+    if (!over) {
+        cell->next = series->locals;
+        series->locals = cell;
+    }
     pthread_mutex_unlock(&metrics->lock);
     return cell;
 }
@@ -245,6 +253,12 @@ static void sum_add(struct metric_cell *cell, double value)
     uint64_t old = atomic_load_explicit(&cell->sum, memory_order_relaxed);
     uint64_t new;
 
+    if (cell->local) {
+        double sum = sum_of(cell) + value;
+        memcpy(&new, &sum, sizeof(new));
+        atomic_store_explicit(&cell->sum, new, memory_order_relaxed);
+        return;
+    }
     do {
         double sum;
         memcpy(&sum, &old, sizeof(sum));

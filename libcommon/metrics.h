@@ -7,7 +7,7 @@
 
 #include "libcommon/buf.h"
 
-#define METRICS_MAX_SERIES 512
+#define METRICS_MAX_SERIES 2048
 #define METRICS_MAX_LABELS 4
 
 enum metric_kind { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
@@ -34,6 +34,8 @@ void metrics_free(struct metrics **metrics);
  * it has none). */
 struct metric_cell *metrics_cell(struct metrics *metrics, unsigned metric,
                                  const char *const *values);
+/* A cell of the caller's own; past METRICS_MAX_SERIES the shared one of "other", so that memory
+ * stays bounded. */
 struct metric_cell *metrics_local(struct metrics *metrics, unsigned metric,
                                   const char *const *values);
 

@@ -263,11 +263,14 @@ static void serve(struct service *service, const char *path)
 {
     for (;;) {
         int signal = next_signal(service, POLL_MS);
+        bool reopens = service->desc->reopen != NULL && (signal == SIGHUP || signal == SIGUSR1);
         if (signal == SIGHUP)
             reload(service, path);
-        else if (ends(signal))
+        if (reopens)
+            service->desc->reopen(service);
+        if (ends(signal))
             return;
-        else if (signal != 0)
+        if (signal != 0 && signal != SIGHUP && !reopens)
             log_info("signal ignored", LOG_STR(SIGNAL, strsignal(signal)));
     }
 }
@@ -317,12 +320,14 @@ static int run(struct service *service, const char *path, struct err *err)
     int result = desc->start(service, err);
     if (result == 0) {
         atomic_store(&service->beat_ms, clock_mono_ms(&clock_system));
+        service_ops_open(service, true);
         atomic_store(&service->phase, SERVICE_RUNNING);
         service_notify("READY=1");
         log_info("started", LOG_STR(NAME, desc->name));
         serve(service, path);
         drain(service);
     }
+    service_ops_open(service, false);
     if (desc->stop != NULL)
         desc->stop(service);
     return result;
@@ -341,6 +346,7 @@ static int run_service(const struct service_desc *desc, const char *path, struct
     struct err err = {{0}};
 
     pthread_mutex_init(&service.lock, NULL);
+    pthread_rwlock_init(&service.gate, NULL);
     service.metrics = metrics_new(desc->metrics, desc->metric_count);
     log_init(desc->name, level);
     int result = open_signals(&service, &err);
@@ -359,6 +365,7 @@ static int run_service(const struct service_desc *desc, const char *path, struct
     close_fd(service.wake_fd);
     close_fd(service.signal_fd);
     pthread_mutex_destroy(&service.lock);
+    pthread_rwlock_destroy(&service.gate);
     return result == 0 ? 0 : 1;
 }
 

@@ -60,6 +60,11 @@ struct service_desc {
      * what other threads hold of it must be given up by then. ops.address is read at the start
      * only. NULL: HUP re-reads only log.level. */
     int (*reload)(struct service *service, const void *config, struct err *err);
+    /* After HUP and on USR1: files that may have been moved away are opened again. NULL: none. */
+    void (*reopen)(struct service *service);
+    /* Before /metrics is written, on an ops thread, between start and stop: sets what is counted
+     * elsewhere. NULL: nothing. */
+    void (*collect)(struct service *service);
     void (*drain)(
         struct service *service); /* stop accepting; returns at once. NULL: nothing to drain */
     bool (*drained)(

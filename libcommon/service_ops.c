@@ -243,6 +243,23 @@ static void refresh_common(struct service *service)
     metric_set(metrics_cell(common, OPEN_FDS, NULL), count_fds());
 }
 
+void service_ops_open(struct service *service, bool open)
+{
+    pthread_rwlock_wrlock(&service->gate);
+    service->open = open;
+    pthread_rwlock_unlock(&service->gate);
+}
+
+static void collect(struct service *service)
+{
+    if (service->desc->collect == NULL)
+        return;
+    pthread_rwlock_rdlock(&service->gate);
+    if (service->open)
+        service->desc->collect(service);
+    pthread_rwlock_unlock(&service->gate);
+}
+
 static void metrics_get(struct http_request *request, void *ctx)
 {
     struct service *service = ctx;
@@ -251,6 +268,7 @@ static void metrics_get(struct http_request *request, void *ctx)
     if (!authorized(request, service))
         return;
     refresh_common(service);
+    collect(service);
     metrics_expose(service->metrics, &out);
     metrics_expose(service->common, &out);
     put_cpu(&out);

@@ -30,15 +30,19 @@ struct service {
     _Atomic int phase;
     _Atomic int64_t beat_ms; /* when the main thread last turned */
     _Atomic bool quit;
-    int wake_fd;          /* eventfd: service_quit */
-    int signal_fd;        /* signalfd */
-    pthread_mutex_t lock; /* deps, token_digest */
+    int wake_fd;           /* eventfd: service_quit */
+    int signal_fd;         /* signalfd */
+    pthread_mutex_t lock;  /* deps, token_digest */
+    pthread_rwlock_t gate; /* of `open`: the callbacks of the ops threads are let in */
+    bool open;
     struct service_dep deps[SERVICE_MAX_DEPENDENCIES];
     size_t dep_count;
     bool token_set;
     unsigned char token_digest[32];
 };
 
+/* Lets the service's own callbacks of ops threads in, or waits until none is inside. */
+void service_ops_open(struct service *service, bool open);
 /* The ops listener; none where ops.address is empty. */
 int service_ops_start(struct service *service, struct err *err) MUST_USE;
 void service_ops_stop(struct service *service);

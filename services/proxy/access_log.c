@@ -1,31 +1,223 @@
-/* One line a request, sampled; never the query, which may carry a token. */
+/* Owns which requests are logged and where the lines go: standard error shares the ring of the
+ * service's own lines, a file has one of its own. */
+#include "services/proxy/access_log.h"
+
 #include "libcommon/log.h"
+#include "libcommon/log_file.h"
+#include "libcommon/log_ring.h"
+#include "libcommon/mem.h"
+#include "services/proxy/access_line.h"
 #include "services/proxy/exchange.h"
 
-static bool chosen(struct worker *worker)
+#include <errno.h>
+#include <string.h>
+
+#define SLOTS 4096
+
+struct access_log {
+    _Atomic(struct log_ring *) ring; /* where lines go: of the service's log, or `own` */
+    struct log_ring *own;            /* NULL: no file was configured yet */
+    _Atomic(struct log_file *) next; /* takes the place of `file`; for the writer to find */
+    _Atomic uint64_t lost;
+    struct log_file *file; /* the writer's */
+    bool failing, added;
+    char *path;
+};
+
+static void add_line(void *ctx, const char *data, size_t len)
 {
-    double sample = worker->priv->generation->config->access_log.sample;
-    if (sample >= 1)
-        return true;
-    return sample > 0 && (double)(worker_random(worker) >> 11) * 0x1p-53 < sample;
+    struct access_log *log = ctx;
+    log->added = true;
+    log_file_add(log->file, data, len);
 }
 
-void access_log(struct exchange *exchange)
+static void tell(struct access_log *log, bool failed)
 {
-    struct request *request = &exchange->request;
-    char client[64];
-    if (log_get_level() > LOG_LEVEL_INFO || !chosen(request->worker))
+    if (failed && !log->failing)
+        log_error("the access log cannot be written: its lines are dropped",
+                  LOG_STR(ERROR, strerror(errno)));
+    if (!failed && log->failing)
+        log_info("the access log is written again",
+                 LOG_UINT(COUNT, atomic_load_explicit(&log->lost, memory_order_relaxed)));
+    log->failing = failed;
+}
+
+static void flush(void *ctx, uint64_t dropped)
+{
+    struct access_log *log = ctx;
+    uint64_t before = log_file_lost(log->file);
+    bool failed = log_file_flush(log->file) != 0;
+    atomic_fetch_add_explicit(&log->lost, log_file_lost(log->file) - before, memory_order_relaxed);
+    if (failed || log->added)
+        tell(log, failed);
+    log->added = false;
+    if (dropped)
+        log_warn("access log lines were dropped: they come faster than they are written",
+                 LOG_UINT(COUNT, dropped));
+    struct log_file *next = atomic_exchange(&log->next, NULL);
+    if (!next)
         return;
-    client[address_text(&exchange->client, client)] = '\0';
-    log_info(
-        "request", LOG_STR(REQUEST_ID, exchange->id_text), LOG_STR(CLIENT, client),
-        LOG_STRN(METHOD, exchange->method.base, exchange->method.len),
-        LOG_STRN(HOST, exchange->host.base, exchange->host.len),
-        LOG_STRN(PATH, exchange->path.base, exchange->path.len), LOG_INT(STATUS, exchange->status),
-        LOG_STR(PROBLEM, request->problem ? problem_get(request->problem)->name : NULL),
-        LOG_STR(ROUTE, request->route ? request->route->name : NULL),
-        LOG_STR(BACKEND, exchange->backend ? exchange->backend->authority.base : NULL),
-        LOG_UINT(BYTES_IN, request->meter.bytes_in), LOG_UINT(BYTES_OUT, request->meter.bytes_out),
-        LOG_FLOAT(DURATION_MS, (double)(request->worker->now_ns - exchange->start_ns) / 1e6),
-        LOG_BOOL(ABORTED, exchange->gone));
+    log_file_close(&log->file);
+    log->file = next;
+}
+
+static int start_ring(struct access_log *log, struct log_file *file, struct err *err)
+{
+    const struct log_ring_sink sink = {.line = add_line, .flush = flush, .ctx = log};
+    log->file = file;
+    log->own = log_ring_new("access-log", SLOTS, &sink);
+    log_file_patience(file, log->own);
+    return log_ring_start(log->own, err);
+}
+
+static int use_file(struct access_log *log, const char *path, struct err *err)
+{
+    struct log_file *file;
+    if (log_file_open(path, &file, err))
+        return err_wrap(err, "access_log.path");
+    if (!log->own)
+        return start_ring(log, file, err);
+    log_file_patience(file, log->own);
+    file = atomic_exchange(&log->next, file);
+    log_file_close(&file);
+    log_ring_wake(log->own);
+    return 0;
+}
+
+int access_log_reload(struct access_log *log, const struct access_log_config *config,
+                      struct err *err)
+{
+    bool to_file = strcmp(config->path, "-") != 0;
+    if (log->path && strcmp(log->path, config->path) == 0)
+        return 0;
+    if (to_file && use_file(log, config->path, err))
+        return -1;
+    atomic_store(&log->ring, to_file ? log->own : log_lines());
+    free(log->path);
+    log->path = mem_strdup(config->path);
+    return 0;
+}
+
+int access_log_new(const struct access_log_config *config, struct access_log **out, struct err *err)
+{
+    *out = mem_zalloc(sizeof(**out));
+    if (access_log_reload(*out, config, err) == 0)
+        return 0;
+    access_log_free(out);
+    return -1;
+}
+
+void access_log_free(struct access_log **log)
+{
+    if (!*log)
+        return;
+    log_ring_free(&(*log)->own);
+    struct log_file *next = atomic_exchange(&(*log)->next, NULL);
+    log_file_close(&next);
+    log_file_close(&(*log)->file);
+    free((*log)->path);
+    free(*log);
+    *log = NULL;
+}
+
+void access_log_reopen(struct access_log *log)
+{
+    if (!log->own)
+        return;
+    struct err err;
+    if (strcmp(log->path, "-") != 0 && use_file(log, log->path, &err))
+        log_error("the access log cannot be opened again: the old file stays in use",
+                  LOG_STR(ERROR, err.msg));
+}
+
+uint64_t access_log_dropped(const struct access_log *log)
+{
+    return log->own ? log_ring_dropped(log->own) : 0;
+}
+
+uint64_t access_log_lost(const struct access_log *log)
+{
+    return atomic_load_explicit(&log->lost, memory_order_relaxed);
+}
+
+static bool chosen(const struct exchange *exchange)
+{
+    double sample = exchange->generation->config->access_log.sample;
+    if (sample <= 0)
+        return false;
+    if (sample >= 1 || exchange->status >= 500 || exchange->request.problem != PROBLEM_NONE)
+        return true;
+    return (double)(worker_random(exchange->request.worker) >> 11) * 0x1p-53 < sample;
+}
+
+static const char *protocol(const struct exchange *exchange)
+{
+    return exchange->head.minor ? "HTTP/1.1" : "HTTP/1.0";
+}
+
+static h2o_iovec_t client_text(const struct exchange *exchange, char *text)
+{
+    if (memcmp(&exchange->client, &exchange->peer->address, sizeof(exchange->client)) == 0)
+        return h2o_iovec_init(exchange->peer->text, exchange->peer->text_len);
+    return h2o_iovec_init(text, address_text(&exchange->client, text));
+}
+
+static struct access_line line_of(const struct exchange *exchange, char *client)
+{
+    const struct request *request = &exchange->request;
+    const struct route *route = request->route;
+    return (struct access_line){
+        .client = client_text(exchange, client),
+        .method = exchange->method,
+        .host = exchange->host,
+        .path = exchange->path,
+        .request_id = exchange->id_text,
+        .protocol = protocol(exchange),
+        .tls = exchange->peer->tls_version,
+        .problem = request->problem ? problem_get(request->problem)->name : NULL,
+        .route = route ? route->name : NULL,
+        .pool = route && route->pool ? route->pool->name : NULL,
+        .backend = exchange->backend ? exchange->backend->authority.base : NULL,
+        .status = exchange->status,
+        .attempts = exchange->attempts,
+        .bytes_in = request->meter.bytes_in,
+        .bytes_out = request->meter.bytes_out,
+        .total_ns = request->worker->now_ns - exchange->start_ns,
+        .connect_ns = exchange->connect_ns,
+        .head_ns = exchange->head_ns,
+        .aborted = exchange->gone,
+    };
+}
+
+static size_t format(const struct exchange *exchange, char *out)
+{
+    struct worker *worker = exchange->request.worker;
+    struct access_clock *clock = &worker->priv->access_clock;
+    char client[64];
+    struct access_line line = line_of(exchange, client);
+    access_clock_set(clock, worker->wall_ms);
+    switch ((enum access_log_format)exchange->generation->config->access_log.format) {
+    case ACCESS_LOG_JSON:
+        return access_line_json(&line, clock, out, LOG_LINE_MAX);
+    case ACCESS_LOG_COMBINED:
+        line.referer = request_header(&exchange->request, "referer", NULL);
+        line.agent = request_header(&exchange->request, "user-agent", NULL);
+        return access_line_combined(&line, clock, out, LOG_LINE_MAX);
+    }
+    return 0;
+}
+
+void access_log_write(const struct exchange *exchange)
+{
+    struct access_log *log = exchange->request.worker->priv->proxy->access_log;
+    struct log_slot *slot;
+    if (!log || !chosen(exchange))
+        return;
+    struct log_ring *ring = atomic_load_explicit(&log->ring, memory_order_acquire);
+    if (ring != log->own && log_get_level() > LOG_LEVEL_INFO)
+        return;
+    if (log_ring_claim(ring, &slot) != LOG_RING_CLAIMED)
+        return;
+    slot->len = format(exchange, slot->data);
+    log_ring_publish(ring, slot);
 }

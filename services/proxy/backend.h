@@ -29,7 +29,8 @@ struct backend_address {
 
 /* What outlives configurations of a pool, found again by its name. */
 struct pool_state {
-    unsigned id; /* over all pools, from 0; taken again once it is gone everywhere */
+    unsigned id;    /* over all pools, from 0; taken again once it is gone everywhere */
+    unsigned label; /* stats_label of the name */
     char *name;
     unsigned refs;                 /* of generations; registry.c */
     struct pool_state *next;       /* registry.c */

@@ -90,6 +90,7 @@ void client_close(struct client *client)
     io_queue_free(&client->out);
     http1_body_free(&client->body);
     client->fresh = NULL;
+    metric_add(priv->stats.protocols[STATS_HTTP1], -1);
     ingress_closed(client->worker);
     worker_bury(client->worker, &client->grave, release);
 }
@@ -452,6 +453,7 @@ void client_new(struct worker *worker, struct io io, const struct peer *peer, co
         client->next->link = &client->next;
     priv->clients = client;
     io_attach(&client->io, worker->loop, client);
+    metric_add(priv->stats.protocols[STATS_HTTP1], 1);
     set_timer(client, timeouts_of(client)->request_head);
     h2o_socket_read_start(client->io.sock, on_read);
     if (early_len) {

@@ -54,6 +54,7 @@ int exchange_respond(struct exchange *exchange, const struct response *response,
         return -1;
     exchange_dress(exchange, response);
     exchange->responded = true;
+    exchange->first_byte_ns = exchange->request.worker->now_ns;
     exchange->status = response->status;
     exchange->ops->respond(exchange, response, piece);
     return 0;
@@ -75,6 +76,7 @@ void exchange_answer(struct exchange *exchange, unsigned status, h2o_iovec_t lin
     struct piece piece = {.data = body.base, .len = exchange->is_head ? 0 : body.len, .end = true};
     exchange_dress(exchange, &response);
     exchange->responded = true;
+    exchange->first_byte_ns = exchange->request.worker->now_ns;
     exchange->status = status;
     exchange->ops->respond(exchange, &response, &piece);
 }

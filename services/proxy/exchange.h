@@ -84,10 +84,12 @@ struct exchange {
     unsigned attempts, interims;
     struct retry_state retry;
     struct replay replay;
-    bool admitted; /* counted in proxy->in_flight */
-    bool sent_any; /* a byte went to some origin */
-    bool fresh;    /* no reused connection in the next attempt */
-    int64_t start_ns, upstream_ns;
+    bool admitted;                                /* counted in proxy->in_flight */
+    bool sent_any;                                /* a byte went to some origin */
+    bool fresh;                                   /* no reused connection in the next attempt */
+    int64_t start_ns, upstream_ns, first_byte_ns; /* 0: not yet */
+    int64_t attempt_ns;
+    int64_t connect_ns, head_ns; /* durations in the last attempt; -1: none */
 };
 
 /* `method`, head and so on are filled by downstream before exchange_start. */
@@ -118,8 +120,6 @@ void upstream_drained(struct exchange *exchange);
 void exchange_dress(struct exchange *exchange, const struct response *response);
 /* refusal.c: the one place where refusals are written. */
 void refusal_write(struct exchange *exchange);
-/* access_log.c */
-void access_log(struct exchange *exchange);
 
 /* Appends to a head that is built in the worker's scratch. */
 struct head_writer {

@@ -2,6 +2,7 @@
 #include "libcommon/log.h"
 #include "libcommon/mem.h"
 #include "libcommon/service.h"
+#include "services/proxy/access_log.h"
 #include "services/proxy/billing.h"
 #include "services/proxy/registry.h"
 #include "services/proxy/resolver.h"
@@ -71,6 +72,8 @@ static int start(struct service *service, struct err *err)
     proxy->registry = registry_new();
     if (generation_new(service_configuration(service), proxy->registry, &proxy->generation, err))
         return -1;
+    if (access_log_new(&proxy->generation->config->access_log, &proxy->access_log, err))
+        return -1;
     set_connection_limit(proxy);
     pool_set_resolve(proxy->generation->pools);
     if (resolver_start(proxy->registry, &proxy->resolver, err) || start_workers(proxy, err))
@@ -106,10 +109,27 @@ static void stop(struct service *service)
         worker_free(&proxy->workers[i]);
     free(proxy->workers);
     resolver_stop(&proxy->resolver);
+    access_log_free(&proxy->access_log);
     generation_free(&proxy->generation);
     registry_free(&proxy->registry);
     free(proxy);
     service_set_state(service, NULL);
+}
+
+static void reopen(struct service *service)
+{
+    struct proxy *proxy = service_state(service);
+    access_log_reopen(proxy->access_log);
+}
+
+static void collect(struct service *service)
+{
+    const struct proxy *proxy = service_state(service);
+    struct metrics *metrics = service_metrics(service);
+    metric_set(metrics_cell(metrics, STATS_ACCESS_LOG_DROPPED, (const char *[]){"ring"}),
+               (int64_t)access_log_dropped(proxy->access_log));
+    metric_set(metrics_cell(metrics, STATS_ACCESS_LOG_DROPPED, (const char *[]){"write"}),
+               (int64_t)access_log_lost(proxy->access_log));
 }
 
 static const struct service_desc desc = {.name = "proxy",
@@ -122,6 +142,8 @@ static const struct service_desc desc = {.name = "proxy",
                                          .start = start,
                                          .drain = drain,
                                          .drained = drained,
+                                         .reopen = reopen,
+                                         .collect = collect,
                                          .stop = stop};
 
 int main(int argc, char **argv)

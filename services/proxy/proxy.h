@@ -6,6 +6,7 @@
 
 #include <stdatomic.h>
 
+struct access_log;
 struct billing;
 struct registry;
 struct worker;
@@ -18,6 +19,7 @@ struct proxy {
     size_t worker_count;
     struct billing *billing;
     struct resolver *resolver;
+    struct access_log *access_log;
     int64_t connection_limit; /* limits.connections, or what descriptors allow */
     atomic_int_fast64_t connections;
     atomic_int_fast64_t in_flight;

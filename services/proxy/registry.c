@@ -2,6 +2,8 @@
  * that what is indexed by them stays small. */
 #include "services/proxy/registry.h"
 
+#include "services/proxy/stats.h"
+
 #include "libcommon/buf.h"
 #include "libcommon/mem.h"
 
@@ -86,6 +88,7 @@ static struct pool_state *pool_get(struct registry *registry, const char *name)
     pool->id = id_take(&registry->pool_ids);
     pool->name = mem_strdup(name);
     wait_queue_init(&pool->queue);
+    pool->label = stats_label(STATS_POOL, name);
     pool->next = *slot;
     *slot = pool;
     return pool;

@@ -3,6 +3,7 @@
 #include "services/proxy/request.h"
 
 #include "libcommon/mem.h"
+#include "services/proxy/access_log.h"
 #include "services/proxy/exchange.h"
 
 #include <assert.h>
@@ -33,6 +34,7 @@ struct exchange *exchange_new(struct worker *worker, const struct downstream_ops
     exchange->ops = ops;
     exchange->downstream = downstream;
     exchange->start_ns = worker->now_ns;
+    exchange->connect_ns = exchange->head_ns = -1;
     exchange->method = exchange->path = exchange->query = exchange->host = h2o_iovec_init("", 0);
     return exchange;
 }
@@ -58,14 +60,24 @@ static void leave_last(struct exchange *exchange)
         room->leave(&exchange->request);
 }
 
+static void observe(const struct exchange *exchange, struct stats_route *cells)
+{
+    int64_t total_ns = exchange->request.worker->now_ns - exchange->start_ns;
+    metric_observe(cells->seconds, (double)total_ns / 1e9);
+    if (exchange->first_byte_ns)
+        metric_observe(cells->first_byte,
+                       (double)(exchange->first_byte_ns - exchange->start_ns) / 1e9);
+}
+
 static void account(struct exchange *exchange)
 {
     struct request *request = &exchange->request;
     struct worker_private *priv = request->worker->priv;
     const struct route *route = request->route;
     metric_add(priv->stats.in_flight, -1);
-    stats_count_request(&priv->stats, route ? route->index : priv->stats.route_count,
-                        route ? route->name : "none", exchange->method_id, exchange->status);
+    unsigned label = route ? route->label : STATS_LABEL_NONE;
+    stats_count_request(&priv->stats, label, exchange->method_id, exchange->status);
+    observe(exchange, stats_route(&priv->stats, label));
     if (request->meter.bytes_in)
         metric_add(priv->stats.bytes_in, (int64_t)request->meter.bytes_in);
     if (request->meter.bytes_out)
@@ -73,9 +85,8 @@ static void account(struct exchange *exchange)
     if (exchange->gone)
         metric_add(priv->stats.aborts, 1);
     if (request->problem != PROBLEM_NONE)
-        metrics_count(priv->stats.metrics, STATS_REFUSALS, problem_get(request->problem)->name,
-                      NULL);
-    access_log(exchange);
+        stats_count_refusal(&priv->stats, request->problem);
+    access_log_write(exchange);
 }
 
 static void finish(struct exchange *exchange)

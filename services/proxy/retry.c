@@ -62,7 +62,7 @@ int64_t retry_after_s(h2o_iovec_t value)
 
 static struct stats_pool *stats_of(struct exchange *exchange)
 {
-    return &exchange->request.worker->priv->stats.pools[exchange->request.route->pool->state->id];
+    return stats_pool(&exchange->request.worker->priv->stats, exchange->request.route->pool->state);
 }
 
 static bool has_other(struct exchange *exchange)

@@ -33,7 +33,7 @@ static struct wait_queue *queue_of(const struct exchange *exchange)
 static struct stats_pool *stats_of(const struct exchange *exchange)
 {
     struct worker_private *priv = exchange->request.worker->priv;
-    return &priv->stats.pools[pool_of(exchange)->state->id];
+    return stats_pool(&priv->stats, pool_of(exchange)->state);
 }
 
 static enum balance_result take(struct exchange *exchange)

@@ -2,6 +2,8 @@
  * hashed in one pass over it and tried from the longest that any route has. */
 #include "services/proxy/route.h"
 
+#include "services/proxy/stats.h"
+
 #include "libcommon/mem.h"
 #include "services/proxy/config.h"
 #include "services/proxy/path.h"
@@ -285,6 +287,7 @@ static int add_route(struct route_table *table, const struct route_config *confi
     uint32_t *host = &table->route_hosts[table->count];
     route->index = (unsigned)table->count++;
     route->name = mem_printf("%s%s", config->host, config->path);
+    route->label = stats_label(STATS_ROUTE, route->name);
     route->access = (enum route_access)config->access;
     route->service = config->service[0] ? config->service : NULL;
     route->body_bytes = config->limits ? config->limits->body_bytes : general->limits.body_bytes;

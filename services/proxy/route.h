@@ -23,6 +23,7 @@ enum route_access { ROUTE_PUBLIC, ROUTE_SUBSCRIPTION };
 
 struct route {
     unsigned index;     /* position in the configuration, from 0 */
+    unsigned label;     /* stats_label: the same in every generation */
     const char *name;   /* host and path: metric label and log field */
     h2o_iovec_t prefix; /* without the trailing slash; "" is the root */
     enum route_access access;

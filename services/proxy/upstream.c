@@ -275,9 +275,9 @@ static enum outcome on_final(struct upstream *upstream, struct http1_head *head,
         .status = head->status, .head = head, .body = head->body, .length = head->content_length};
     struct piece piece = {.len = 0};
     size_t leftover;
-    int64_t took_ns = upstream->worker->now_ns - exchange->upstream_ns;
-    metric_observe(upstream->worker->priv->stats.pools[upstream->backend->pool->id].seconds,
-                   (double)took_ns / 1e9);
+    exchange->head_ns = upstream->worker->now_ns - exchange->upstream_ns;
+    metric_observe(stats_pool(&upstream->worker->priv->stats, upstream->backend->pool)->seconds,
+                   (double)exchange->head_ns / 1e9);
     report(exchange, is_error(head->status) ? FITNESS_ERROR_STATUS : FITNESS_OK);
     if (try_another(exchange, head))
         return AGAIN;
@@ -384,8 +384,8 @@ void upstream_on_read(h2o_socket_t *sock, const char *err)
 
 static enum outcome unreachable(struct exchange *exchange, enum problem problem)
 {
-    struct worker *worker = exchange->request.worker;
-    metric_add(worker->priv->stats.pools[exchange->request.route->pool->state->id].failed, 1);
+    struct worker_private *priv = exchange->request.worker->priv;
+    metric_add(stats_pool(&priv->stats, exchange->request.route->pool->state)->failed, 1);
     report(exchange, FITNESS_UNREACHABLE);
     return retry_plan(exchange, RETRY_CONNECT, -1) ? AGAIN : refuse(exchange, problem, NULL);
 }
@@ -410,7 +410,10 @@ void upstream_on_connect(h2o_socket_t *sock, const char *err)
         settle(exchange, unreachable(exchange, PROBLEM_UPSTREAM_UNREACHABLE));
         return;
     }
-    metric_add(upstream->worker->priv->stats.pools[upstream->backend->pool->id].connected, 1);
+    struct stats_pool *cells = stats_pool(&upstream->worker->priv->stats, upstream->backend->pool);
+    exchange->connect_ns = upstream->worker->now_ns - exchange->attempt_ns;
+    metric_add(cells->connected, 1);
+    metric_observe(cells->connect_seconds, (double)exchange->connect_ns / 1e9);
     h2o_socket_read_start(sock, upstream_on_read);
     begin(upstream);
     settle(exchange, send_request(upstream));
@@ -483,6 +486,8 @@ static enum room_result enter(struct request *request)
     struct worker *worker = request->worker;
     struct upstream *upstream = NULL;
     exchange->attempts++;
+    exchange->attempt_ns = request->worker->now_ns;
+    exchange->connect_ns = exchange->head_ns = -1;
     if (!exchange->fresh)
         upstream =
             upstream_take(worker, request->route->pool, exchange->backend, exchange->idempotent);

@@ -20,7 +20,7 @@ static struct backend_slot *slot_of(const struct upstream *upstream)
 
 static struct stats_pool *stats_of(const struct upstream *upstream)
 {
-    return &upstream->worker->priv->stats.pools[upstream->backend->pool->id];
+    return stats_pool(&upstream->worker->priv->stats, upstream->backend->pool);
 }
 
 static void unlink_idle(struct upstream *upstream)

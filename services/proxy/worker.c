@@ -260,8 +260,7 @@ int worker_new(struct proxy *proxy, unsigned index, struct worker **out, struct 
     priv->turn = 1;
     pthread_mutex_init(&priv->lock, NULL);
     pthread_cond_init(&priv->changed, NULL);
-    stats_init(&priv->stats, worker->metrics, priv->generation->pools,
-               route_table_count(priv->generation->routes));
+    stats_init(&priv->stats, worker->metrics);
     init_buffers(priv);
     if (getrandom(priv->random, sizeof(priv->random), 0) != sizeof(priv->random) ||
         (priv->random[0] | priv->random[1]) == 0)

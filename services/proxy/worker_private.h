@@ -3,6 +3,7 @@
 #ifndef PROXY_WORKER_PRIVATE_H
 #define PROXY_WORKER_PRIVATE_H
 
+#include "services/proxy/access_line.h"
 #include "services/proxy/http1.h"
 #include "services/proxy/proxy.h"
 #include "services/proxy/stats.h"
@@ -62,6 +63,7 @@ struct worker_private {
     struct grave *graves;
     struct exchange *spare; /* for reuse */
     unsigned spare_count;
+    struct access_clock access_clock;
     int64_t date_s;
     char date[48]; /* "Date: ...\r\n" */
     size_t date_len;
