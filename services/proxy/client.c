@@ -63,7 +63,8 @@ void client_arm(struct client *client)
         return;
     if (client->out.len)
         set_timer(client, timeouts_of(client)->response_write_idle);
-    else if (!client->body.ended && !client->paused && client->in.len == 0)
+    else if (!client->body.ended && client->body.kind != BODY_TUNNEL && !client->paused &&
+             client->in.len == 0)
         set_timer(client, timeouts_of(client)->request_body_idle);
     else
         timer_clear(&client->timer);
@@ -100,7 +101,8 @@ static void on_read(h2o_socket_t *sock, const char *err);
 void client_resume(struct client *client)
 {
     client->paused = false;
-    h2o_socket_read_start(client->io.sock, on_read);
+    if (!client->read_ended)
+        h2o_socket_read_start(client->io.sock, on_read);
 }
 
 static void pause_if_full(struct client *client)
@@ -122,7 +124,10 @@ static void linger(struct client *client)
         client_close(client);
         return;
     }
-    if (client->paused)
+    client->eof = client->read_ended;
+    if (client->eof && client->out.len == 0)
+        client_close(client);
+    else if (client->paused)
         client_resume(client);
 }
 
@@ -291,8 +296,12 @@ int client_pull(struct exchange *exchange, struct piece *piece)
     struct chunk_decoder *chunks = &client->body.chunks;
     size_t len, consumed;
     char *data = input(client, &len);
-    if (len == 0 || client->body.ended)
+    if (client->body.ended)
         return 0;
+    if (len == 0) {
+        client->body.ended = piece->end = client->read_ended;
+        return piece->end;
+    }
     if (http1_body_read(&client->body, data, len, &consumed, &piece->data, &piece->len)) {
         client->keep = false;
         return -1;
@@ -311,6 +320,14 @@ int client_pull(struct exchange *exchange, struct piece *piece)
     if (!client->busy)
         client_arm(client);
     return piece->len || piece->end;
+}
+
+/* In a tunnel each direction ends by itself. */
+static void on_read_end(struct client *client)
+{
+    client->read_ended = true;
+    h2o_socket_read_stop(client->io.sock);
+    run(client);
 }
 
 /* The client has closed its direction, or the connection is broken. */
@@ -354,6 +371,10 @@ static void on_read(h2o_socket_t *sock, const char *err)
     ssize_t n = io_read(&client->io, priv->buffer, room);
     if (n == IO_AGAIN && !client->broken)
         return;
+    if (n == 0 && !client->broken && client->exchange && client->body.kind == BODY_TUNNEL) {
+        on_read_end(client);
+        return;
+    }
     if (n <= 0 || client->broken) {
         on_end(client);
         return;

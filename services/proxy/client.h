@@ -36,7 +36,8 @@ struct client {
     bool paused;   /* not read: `in` is full */
     bool notified; /* waits for writability */
     bool broken, cut, eof;
-    bool first; /* no request came yet */
+    bool read_ended; /* of a tunnel: the client sends no more, it may still read */
+    bool first;      /* no request came yet */
     struct peer peer;
 };
 

@@ -94,6 +94,8 @@ static const char *reason_of(unsigned status)
         return "Expectation Failed";
     case 429:
         return "Too Many Requests";
+    case 426:
+        return "Upgrade Required";
     case 431:
         return "Request Header Fields Too Large";
     case 500:
@@ -152,6 +154,11 @@ static void framing(struct client *client, struct head_writer *writer,
                     const struct response *response)
 {
     const struct exchange *exchange = client->exchange;
+    if (response->body == BODY_TUNNEL) {
+        client->unsized = true;
+        http1_body_init(&client->body, BODY_TUNNEL, 0);
+        return;
+    }
     bool open_end = response->body == BODY_CHUNKED || response->body == BODY_CLOSE;
     client->chunked = open_end && exchange->head.minor == 1;
     client->unsized = open_end && !client->chunked;
@@ -172,7 +179,10 @@ static void connection(struct client *client, struct head_writer *writer)
     struct proxy *proxy = client->worker->priv->proxy;
     if (!client->body.ended || atomic_load_explicit(&proxy->draining, memory_order_relaxed))
         client->keep = false;
-    if (!client->keep)
+    if (exchange->tunnel) {
+        client->keep = false;
+        head_puts(writer, "Connection: Upgrade\r\nUpgrade: websocket\r\n");
+    } else if (!client->keep)
         head_add(writer, "Connection: close\r\n", 19);
     else if (exchange->head.minor == 0)
         head_add(writer, "Connection: keep-alive\r\n", 24);

@@ -1,6 +1,6 @@
 /* What passes between client and origin: counted, bounded, and shown to the rooms that asked for
  * it. */
-#include "services/proxy/exchange.h"
+#include "services/proxy/stream.h"
 
 #include <string.h>
 
@@ -15,9 +15,22 @@ static int show(struct exchange *exchange, enum room_direction direction, const 
     return 0;
 }
 
+int exchange_count(struct exchange *exchange, enum room_direction direction,
+                   const struct piece *piece)
+{
+    struct meter_state *meter = &exchange->request.meter;
+    if (direction == ROOM_INBOUND)
+        meter->bytes_in += piece->len;
+    else
+        meter->bytes_out += piece->len;
+    return piece->len ? show(exchange, direction, piece->data, piece->len) : 0;
+}
+
 int exchange_pull(struct exchange *exchange, struct piece *piece)
 {
     struct request *request = &exchange->request;
+    if (exchange->tunnel)
+        return stream_pull(exchange, piece);
     if (exchange->body_ended)
         return 0;
     int result = exchange->ops->pull(exchange, piece);
@@ -26,14 +39,12 @@ int exchange_pull(struct exchange *exchange, struct piece *piece)
     if (result <= 0)
         return result;
     exchange->body_ended = piece->end;
-    request->meter.bytes_in += piece->len;
-    if (exchange->body_limit && request->meter.bytes_in > exchange->body_limit) {
+    if (exchange->body_limit && request->meter.bytes_in + piece->len > exchange->body_limit) {
+        request->meter.bytes_in += piece->len;
         request_refuse(request, PROBLEM_BODY_TOO_LARGE, NULL);
         return -1;
     }
-    if (piece->len && show(exchange, ROOM_INBOUND, piece->data, piece->len))
-        return -1;
-    return 1;
+    return exchange_count(exchange, ROOM_INBOUND, piece) ? -1 : 1;
 }
 
 void exchange_interim(struct exchange *exchange, const struct response *response)
@@ -41,31 +52,36 @@ void exchange_interim(struct exchange *exchange, const struct response *response
     exchange->ops->interim(exchange, response);
 }
 
-static int count_out(struct exchange *exchange, const struct piece *piece)
-{
-    exchange->request.meter.bytes_out += piece->len;
-    return piece->len ? show(exchange, ROOM_OUTBOUND, piece->data, piece->len) : 0;
-}
-
 int exchange_respond(struct exchange *exchange, const struct response *response,
                      const struct piece *piece)
 {
-    if (count_out(exchange, piece))
+    if (response->head)
+        stream_inspect(exchange, response);
+    if (!exchange->stream && exchange_count(exchange, ROOM_OUTBOUND, piece))
         return -1;
     exchange_dress(exchange, response);
     exchange->responded = true;
     exchange->first_byte_ns = exchange->request.worker->now_ns;
     exchange->status = response->status;
+    if (exchange->stream)
+        return stream_body(exchange, response, piece);
     exchange->ops->respond(exchange, response, piece);
     return 0;
 }
 
 int exchange_body(struct exchange *exchange, const struct piece *piece)
 {
-    if (count_out(exchange, piece))
+    if (exchange->stream)
+        return stream_body(exchange, NULL, piece);
+    if (exchange_count(exchange, ROOM_OUTBOUND, piece))
         return -1;
     exchange->ops->body(exchange, piece);
     return 0;
+}
+
+bool exchange_full(struct exchange *exchange)
+{
+    return exchange->ops->full(exchange) || (exchange->stream && stream_full(exchange));
 }
 
 void exchange_answer(struct exchange *exchange, unsigned status, h2o_iovec_t lines,

@@ -72,6 +72,10 @@ struct exchange {
     char id[33];
     const char *id_text;
     const struct added_header *upstream_headers, *response_headers;
+    struct handshake *handshake; /* NULL: no WebSocket is asked for */
+    struct stream *stream;       /* what is followed to its end; NULL: an ordinary exchange */
+    bool tunnel;                 /* switched: both bodies are BODY_TUNNEL */
+    bool patient;                /* it may be silent for long: tunnel_idle bounds it */
 
     bool responded; /* its head is on the way */
     unsigned status;
@@ -101,10 +105,17 @@ void exchange_gone(struct exchange *exchange);
 
 /* For upstream: through these both directions are counted, bounded and shown to the rooms. */
 int exchange_pull(struct exchange *exchange, struct piece *piece);
+/* Payload is counted and shown to the rooms. -1: one of them refused. */
+int exchange_count(struct exchange *exchange, enum room_direction direction,
+                   const struct piece *piece);
 void exchange_interim(struct exchange *exchange, const struct response *response);
+/* As exchange_body. */
 int exchange_respond(struct exchange *exchange, const struct response *response,
                      const struct piece *piece);
+/* 1: the exchange was ended well before the origin's end. */
 int exchange_body(struct exchange *exchange, const struct piece *piece);
+/* The origin is not to be read now; upstream_drained() follows. */
+bool exchange_full(struct exchange *exchange);
 /* Not from within enter: leaves balance and upstream, and enters them again. */
 void exchange_again(struct exchange *exchange);
 
@@ -115,6 +126,9 @@ void exchange_answer(struct exchange *exchange, unsigned status, h2o_iovec_t lin
 /* upstream.c, called by downstream. */
 void upstream_body_ready(struct exchange *exchange);
 void upstream_drained(struct exchange *exchange);
+/* Bytes of our own in a tunnel, and its end towards the origin. */
+void upstream_inject(struct exchange *exchange, char *data, size_t len);
+void upstream_half_close(struct exchange *exchange);
 
 /* dress.c: what the route adds to an answer; before it is written. */
 void exchange_dress(struct exchange *exchange, const struct response *response);

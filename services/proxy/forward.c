@@ -102,6 +102,8 @@ void forward_head(struct exchange *exchange, struct head_writer *writer)
     head_fields(writer, &exchange->head);
     if (exchange->body == BODY_CHUNKED)
         head_puts(writer, "Transfer-Encoding: chunked\r\n");
+    if (exchange->handshake)
+        head_puts(writer, "Connection: Upgrade\r\nUpgrade: websocket\r\n");
     forwarded(exchange, writer);
     head_puts(writer, "X-Request-Id: ");
     head_puts(writer, exchange->id_text);

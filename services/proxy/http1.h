@@ -31,7 +31,7 @@ struct http1_field {
 
 enum http1_result { HTTP1_ERROR = -1, HTTP1_MORE, HTTP1_DONE };
 
-enum http1_body_kind { BODY_NONE, BODY_LENGTH, BODY_CHUNKED, BODY_CLOSE };
+enum http1_body_kind { BODY_NONE, BODY_LENGTH, BODY_CHUNKED, BODY_CLOSE, BODY_TUNNEL };
 
 struct http1_slice {
     uint32_t at;

@@ -5,6 +5,7 @@
 #define PROXY_ROOM_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 struct request;
 
@@ -17,6 +18,8 @@ enum room_result {
 
 enum room_direction { ROOM_INBOUND, ROOM_OUTBOUND }; /* client to origin, origin to client */
 
+enum room_unit { ROOM_MESSAGE, ROOM_EVENT }; /* of a WebSocket, of an event stream */
+
 struct room {
     const char *name; /* metric label */
     enum room_result (*enter)(struct request *request);
@@ -27,6 +30,12 @@ struct room {
      * cut. NULL: not interested. */
     int (*on_data)(struct request *request, enum room_direction direction, const char *data,
                    size_t len);
+    /* `count` units are about to begin, in either direction; the rooms are asked from the last to
+     * the first. WAIT (one message at a time): not yet; stream_resume() follows. REJECT:
+     * request_refuse() was called, the stream ends before them. NULL: not interested. */
+    enum room_result (*on_unit)(struct request *request, enum room_unit unit, uint64_t count);
+    /* Now and then while a stream lives. -1: it ends, request_refuse() was called. */
+    int (*on_tick)(struct request *request);
 };
 
 /* meter, admit, route, auth, qos, balance, upstream: meter is entered first and left last. */

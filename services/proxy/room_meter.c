@@ -25,4 +25,13 @@ static int on_data(struct request *request, enum room_direction direction, const
     return 0;
 }
 
-const struct room room_meter = {.name = "meter", .enter = enter, .on_data = on_data};
+static enum room_result on_unit(struct request *request, enum room_unit unit, uint64_t count)
+{
+    if (request->meter.cell)
+        journal_cell_add(request->meter.cell,
+                         unit == ROOM_MESSAGE ? JOURNAL_MESSAGES : JOURNAL_EVENTS, count);
+    return ROOM_NEXT;
+}
+
+const struct room room_meter = {
+    .name = "meter", .enter = enter, .on_data = on_data, .on_unit = on_unit};

@@ -1,6 +1,6 @@
 /* The room that finds the route of a request, answers where the route does so by itself (a
  * redirection, a fixed answer, a browser's preflight), and sets the bound of the body. */
-#include "services/proxy/exchange.h"
+#include "services/proxy/handshake.h"
 
 #include <string.h>
 
@@ -84,6 +84,10 @@ static enum room_result enter(struct request *request)
         return redirect(exchange, route);
     if (route->respond.status)
         return respond(exchange, route);
+    if (handshake_begin(exchange))
+        return ROOM_REJECT;
+    if (route->access == ROUTE_SUBSCRIPTION && route->protocols & PROTOCOL_SSE)
+        request_drop_header(request, "accept-encoding"); /* events are counted as they pass */
     return bound_body(exchange, route);
 }
 

@@ -290,6 +290,7 @@ static int add_route(struct route_table *table, const struct route_config *confi
     route->label = stats_label(STATS_ROUTE, route->name);
     route->access = (enum route_access)config->access;
     route->service = config->service[0] ? config->service : NULL;
+    route->protocols = config->protocol_set;
     route->body_bytes = config->limits ? config->limits->body_bytes : general->limits.body_bytes;
     set_redirect(route, config->redirect);
     if (set_words(route, config, err))

@@ -29,6 +29,7 @@ struct route {
     enum route_access access;
     const char *service; /* what is sold here; NULL on public routes */
     struct pool *pool;   /* NULL where the route answers by itself */
+    unsigned protocols;  /* set of enum route_protocol */
     bool strip_prefix;
     bool host_rewrite; /* Host becomes `host`, or the backend's authority */
     h2o_iovec_t host;  /* empty: the backend's */

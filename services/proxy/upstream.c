@@ -3,6 +3,8 @@
 #include "services/proxy/upstream.h"
 
 #include "services/proxy/frame.h"
+#include "services/proxy/handshake.h"
+#include "services/proxy/stream.h"
 
 #include "services/proxy/route.h"
 
@@ -14,6 +16,7 @@
 enum outcome {
     GOING,  /* more events follow */
     DONE,   /* the answer is complete */
+    ENDED,  /* the answer was completed here, the origin's is not wanted any more */
     FAILED, /* request_refuse was called */
     AGAIN,  /* nothing is lost: on another connection */
 };
@@ -32,6 +35,10 @@ static void settle(struct exchange *exchange, enum outcome outcome)
     case GOING:
         break;
     case DONE:
+        request_resume(&exchange->request, ROOM_DONE);
+        break;
+    case ENDED:
+        detach(exchange);
         request_resume(&exchange->request, ROOM_DONE);
         break;
     case FAILED:
@@ -68,9 +75,13 @@ static enum outcome broken(struct exchange *exchange, const char *detail)
 static void arm(struct upstream *upstream)
 {
     const struct pool_timeouts_config *timeouts = &upstream->exchange->request.route->timeouts;
+    const struct exchange *exchange = upstream->exchange;
     int64_t now_ms = worker_now_ms(upstream->worker);
     struct timer_wheel *wheel = &upstream->worker->priv->timers;
-    if (upstream->head_done && !upstream->paused)
+    if (upstream->head_done && exchange->patient && (exchange->tunnel || !upstream->paused))
+        timer_set(wheel, &upstream->timer,
+                  now_ms + exchange->generation->config->timeouts.tunnel_idle);
+    else if (upstream->head_done && !upstream->paused)
         timer_set(wheel, &upstream->timer, now_ms + timeouts->body_idle);
     else if (!upstream->head_done && (upstream->request_sent || upstream->out.len))
         timer_set(wheel, &upstream->timer, now_ms + timeouts->response_head);
@@ -110,6 +121,21 @@ static void write_frame(struct upstream *upstream, struct frame *frame)
         upstream->exchange->sent_any = true;
 }
 
+/* The end of a tunnel's direction is the end of the connection's. */
+static void close_direction(struct upstream *upstream)
+{
+    if (upstream->request_sent && !upstream->write_broken && io_end(&upstream->io, &upstream->out))
+        on_write_error(upstream);
+}
+
+static void after_tunnel_write(struct upstream *upstream)
+{
+    if (upstream->request_sent)
+        close_direction(upstream);
+    else
+        stream_written(upstream->exchange);
+}
+
 /* As much of the body as is there and the origin takes. */
 static enum outcome pump(struct upstream *upstream)
 {
@@ -125,6 +151,8 @@ static enum outcome pump(struct upstream *upstream)
         frame_piece(&frame, &piece, exchange->body == BODY_CHUNKED);
         upstream->request_sent = piece.end;
         write_frame(upstream, &frame);
+        if (exchange->tunnel)
+            after_tunnel_write(upstream);
     }
     want_write(upstream);
     arm(upstream);
@@ -173,6 +201,8 @@ static void on_writable(h2o_socket_t *sock, const char *err)
         on_write_error(upstream);
     else if (upstream->out.len < before)
         upstream->exchange->sent_any = true;
+    if (upstream->exchange->tunnel && upstream->out.len == 0)
+        close_direction(upstream);
     settle(upstream->exchange, pump(upstream));
 }
 
@@ -213,7 +243,7 @@ static enum outcome after_piece(struct upstream *upstream, const struct piece *p
     struct exchange *exchange = upstream->exchange;
     if (piece->end)
         return complete(upstream, leftover);
-    if (!upstream->paused && exchange->ops->full(exchange)) {
+    if (!upstream->paused && exchange_full(exchange)) {
         upstream->paused = true;
         h2o_socket_read_stop(upstream->io.sock);
     }
@@ -228,8 +258,9 @@ static enum outcome on_body(struct upstream *upstream, char *buf, size_t len)
     size_t leftover;
     if (read_piece(upstream, buf, len, &piece, &leftover))
         return broken(exchange, "the framing of the body is malformed");
-    if ((piece.len || piece.end) && exchange_body(exchange, &piece))
-        return FAILED;
+    int result = piece.len || piece.end ? exchange_body(exchange, &piece) : 0;
+    if (result)
+        return result < 0 ? FAILED : ENDED;
     return after_piece(upstream, &piece, leftover);
 }
 
@@ -287,18 +318,41 @@ static enum outcome on_final(struct upstream *upstream, struct http1_head *head,
     http1_body_init(&upstream->body, head->body, head->content_length);
     if (read_piece(upstream, rest, len, &piece, &leftover))
         return broken(exchange, "the framing of the body is malformed");
-    if (exchange_respond(exchange, &response, &piece))
-        return FAILED;
+    int result = exchange_respond(exchange, &response, &piece);
+    if (result)
+        return result < 0 ? FAILED : ENDED;
     io_queue_free(&upstream->in);
     return after_piece(upstream, &piece, leftover);
+}
+
+/* From here on both sides are a WebSocket's; what came with the head is its first data. */
+static enum outcome on_switch(struct upstream *upstream, struct http1_head *head, char *rest,
+                              size_t len)
+{
+    struct exchange *exchange = upstream->exchange;
+    struct response response = {.status = 101, .head = head, .body = BODY_TUNNEL};
+    const char *why = handshake_accepts(exchange, head);
+    if (why)
+        return broken(exchange, why);
+    report(exchange, FITNESS_OK);
+    http1_drop_hop_by_hop(head);
+    upstream->head_done = true;
+    upstream->keep_alive = false;
+    upstream->request_sent = false;
+    http1_body_init(&upstream->body, BODY_TUNNEL, 0);
+    stream_websocket(exchange);
+    int result = exchange_respond(exchange, &response, &(struct piece){.len = 0});
+    enum outcome outcome = result ? FAILED : GOING;
+    if (outcome == GOING && len)
+        outcome = on_body(upstream, rest, len);
+    io_queue_free(&upstream->in);
+    return outcome == GOING ? pump(upstream) : outcome;
 }
 
 /* NULL, or why not. */
 static const char *on_interim(struct upstream *upstream, struct http1_head *head)
 {
     struct exchange *exchange = upstream->exchange;
-    if (head->status == 101)
-        return "the protocol was switched without having been asked";
     if (++exchange->interims > INTERIMS_MAX)
         return "there are too many interim responses";
     if (head->status == 100 && !exchange->head.expect_continue)
@@ -329,6 +383,8 @@ static enum outcome on_head(struct upstream *upstream, char *buf, size_t len)
             break;
         if (head.status >= 200)
             return on_final(upstream, &head, buf + head.len, len - head.len);
+        if (head.status == 101)
+            return on_switch(upstream, &head, buf + head.len, len - head.len);
         const char *why = on_interim(upstream, &head);
         if (why)
             return broken(exchange, why);
@@ -351,10 +407,10 @@ static enum outcome on_end(struct upstream *upstream, bool orderly)
             return AGAIN;
         return broken(exchange, "the origin closed before its answer");
     }
-    if (!orderly || upstream->body.kind != BODY_CLOSE)
+    if (!orderly || (upstream->body.kind != BODY_CLOSE && upstream->body.kind != BODY_TUNNEL))
         return broken(exchange, "the origin closed in the middle of the body");
     struct piece piece = {.end = true};
-    if (exchange_body(exchange, &piece))
+    if (exchange_body(exchange, &piece) < 0)
         return FAILED;
     return complete(upstream, 0);
 }
@@ -431,6 +487,10 @@ void upstream_on_timeout(struct timer *timer)
         settle(exchange, unreachable(exchange, PROBLEM_UPSTREAM_TIMEOUT));
         return;
     }
+    if (exchange->stream) {
+        stream_idle(exchange);
+        return;
+    }
     /* It may still be at work on it: not tried again. */
     report(exchange, FITNESS_TIMED_OUT);
     settle(exchange, refuse(exchange, PROBLEM_UPSTREAM_TIMEOUT, NULL));
@@ -451,6 +511,26 @@ void upstream_drained(struct exchange *exchange)
     upstream->paused = false;
     h2o_socket_read_start(upstream->io.sock, upstream_on_read);
     arm(upstream);
+}
+
+void upstream_inject(struct exchange *exchange, char *data, size_t len)
+{
+    struct upstream *upstream = exchange->upstream;
+    struct frame frame = {.count = 0};
+    if (!upstream || upstream->request_sent || upstream->write_broken)
+        return;
+    frame_add(&frame, data, len);
+    write_frame(upstream, &frame);
+    want_write(upstream);
+}
+
+void upstream_half_close(struct exchange *exchange)
+{
+    struct upstream *upstream = exchange->upstream;
+    if (!upstream || upstream->request_sent)
+        return;
+    upstream->request_sent = true;
+    close_direction(upstream);
 }
 
 static void on_refused(struct timer *timer)
@@ -510,6 +590,7 @@ static void leave(struct request *request)
 {
     struct exchange *exchange = request->exchange;
     timer_unlink(&request->worker->priv->timers, &exchange->timer);
+    stream_leave(exchange);
     detach(exchange);
 }
 

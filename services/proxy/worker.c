@@ -7,6 +7,7 @@
 #include "services/proxy/client.h"
 #include "services/proxy/ingress.h"
 #include "services/proxy/listener.h"
+#include "services/proxy/stream.h"
 #include "services/proxy/tls_conn.h"
 #include "services/proxy/upstream.h"
 #include "services/proxy/worker_private.h"
@@ -298,6 +299,7 @@ static void on_drain(struct worker *worker, struct worker_message *message)
     free(message);
     close_listeners(worker);
     client_drain_all(worker);
+    stream_drain_all(worker);
 }
 
 static void on_stop(struct worker *worker, struct worker_message *message)

@@ -18,6 +18,7 @@ struct client;
 struct exchange;
 struct ingress;
 struct listener;
+struct stream;
 struct tls_thread;
 struct upstream;
 
@@ -59,6 +60,8 @@ struct worker_private {
     struct ingress *ingress, *ingress_last; /* not at their protocol yet; the oldest first */
     size_t ingress_count;
     struct tls_thread *tls;     /* NULL: nobody spoke TLS yet */
+    struct stream *streams;
+    struct timer stream_timer; /* of a drain */
     struct upstream *upstreams; /* all, for the end */
     struct grave *graves;
     struct exchange *spare; /* for reuse */

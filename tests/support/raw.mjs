@@ -142,12 +142,12 @@ export async function ask(port, bytes, options) {
 
 // Runs `handle(wire, origin)` for each connection; what it throws when the peer leaves is dropped.
 export class RawOrigin {
-  constructor(handle) {
+  constructor(handle, options = {}) {
     this.handle = handle;
     this.connections = 0;
     this.requests = [];
     this.sockets = new Set();
-    this.server = net.createServer({ noDelay: true }, (socket) => {
+    this.server = net.createServer({ noDelay: true, ...options }, (socket) => {
       this.connections += 1;
       this.sockets.add(socket);
       socket.on('close', () => this.sockets.delete(socket));
