@@ -6,6 +6,7 @@
 #define LIBCOMMON_SERVICE_H
 
 #include "libcommon/config.h"
+#include "libcommon/http_server.h"
 #include "libcommon/log.h"
 #include "libcommon/metrics.h"
 
@@ -62,6 +63,12 @@ struct service_desc {
     int (*reload)(struct service *service, const void *config, struct err *err);
     /* After HUP and on USR1: files that may have been moved away are opened again. NULL: none. */
     void (*reopen)(struct service *service);
+    /* Added to the ops listener; ctx is the service. A handler begins with service_ops_enter. */
+    const struct http_route *routes;
+    size_t route_count;
+    /* For /healthz?check=NAME, on an ops thread: 200 or 503 with a report, which it steals into
+     * *report; 0: there is no such check, /readyz answers instead. NULL: there is none. */
+    unsigned (*check)(struct service *service, const char *name, json_t **report);
     /* Before /metrics is written, on an ops thread, between start and stop: sets what is counted
      * elsewhere. NULL: nothing. */
     void (*collect)(struct service *service);
@@ -86,6 +93,10 @@ void *service_state(struct service *service);
  * logged once. At most 16. */
 void service_dependency(struct service *service, const char *name, bool critical, bool ok,
                         const char *detail);
+/* On an ops thread: checks the bearer token and that the service is between start and stop, where
+ * it stays until service_ops_leave. False: answered already. */
+bool service_ops_enter(struct service *service, struct http_request *request) MUST_USE;
+void service_ops_leave(struct service *service);
 /* Any thread: ends the process as TERM does. */
 void service_quit(struct service *service);
 

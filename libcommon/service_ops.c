@@ -153,9 +153,30 @@ static void livez(struct http_request *request, void *ctx)
                               service->desc->name, "version", OCTROI_VERSION));
 }
 
+/* False: the service has no such check. */
+static bool checked(struct http_request *request, struct service *service, const char *name)
+{
+    json_t *report = NULL;
+    unsigned status = 0;
+
+    if (service->desc->check == NULL)
+        return false;
+    pthread_rwlock_rdlock(&service->gate);
+    if (service->open)
+        status = service->desc->check(service, name, &report);
+    pthread_rwlock_unlock(&service->gate);
+    if (status != 0)
+        http_reply_json(request, status, report);
+    return status != 0;
+}
+
 static void healthz(struct http_request *request, void *ctx)
 {
-    if (http_query(request, "check") != NULL)
+    const char *check = http_query(request, "check");
+
+    if (check != NULL && checked(request, ctx, check))
+        return;
+    if (check != NULL)
         readyz(request, ctx);
     else
         livez(request, ctx);
@@ -183,6 +204,23 @@ static bool authorized(struct http_request *request, struct service *service)
     if (!ok)
         http_reply_problem(request, PROBLEM_INVALID_KEY, "the bearer token is missing or wrong");
     return ok;
+}
+
+bool service_ops_enter(struct service *service, struct http_request *request)
+{
+    if (!authorized(request, service))
+        return false;
+    pthread_rwlock_rdlock(&service->gate);
+    if (service->open)
+        return true;
+    pthread_rwlock_unlock(&service->gate);
+    http_reply_json(request, 503, json_pack("{s:s}", "status", "not running"));
+    return false;
+}
+
+void service_ops_leave(struct service *service)
+{
+    pthread_rwlock_unlock(&service->gate);
 }
 
 static int64_t count_fds(void)
@@ -334,6 +372,18 @@ static void log_listener(const char *address, unsigned port)
     log_info("operations listener", LOG_STR(ADDRESS, real));
 }
 
+static const struct http_route *all_routes(struct service *service)
+{
+    const struct service_desc *desc = service->desc;
+    struct http_route *all = mem_array(ARRAY_LEN(routes) + desc->route_count, sizeof(*all));
+
+    memcpy(all, routes, sizeof(routes));
+    for (size_t i = 0; i < desc->route_count; i++)
+        all[ARRAY_LEN(routes) + i] = desc->routes[i];
+    service->ops_routes = all;
+    return all;
+}
+
 int service_ops_start(struct service *service, struct err *err)
 {
     const struct service_config *config = config_root(service->config);
@@ -341,8 +391,8 @@ int service_ops_start(struct service *service, struct err *err)
         .address = config->ops.address,
         .threads = 2,
         .max_connections = 128,
-        .routes = routes,
-        .route_count = ARRAY_LEN(routes),
+        .routes = all_routes(service),
+        .route_count = ARRAY_LEN(routes) + service->desc->route_count,
         .ctx = service,
     };
     const char *build[] = {service->desc->name, OCTROI_VERSION};
@@ -362,6 +412,7 @@ int service_ops_start(struct service *service, struct err *err)
 void service_ops_stop(struct service *service)
 {
     http_server_stop(&service->ops);
+    free(service->ops_routes);
     metrics_free(&service->common);
 }
 

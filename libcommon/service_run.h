@@ -35,6 +35,7 @@ struct service {
     pthread_mutex_t lock;  /* deps, token_digest */
     pthread_rwlock_t gate; /* of `open`: the callbacks of the ops threads are let in */
     bool open;
+    struct http_route *ops_routes; /* ours and the service's */
     struct service_dep deps[SERVICE_MAX_DEPENDENCIES];
     size_t dep_count;
     bool token_set;

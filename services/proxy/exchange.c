@@ -92,6 +92,7 @@ void exchange_answer(struct exchange *exchange, unsigned status, h2o_iovec_t lin
     struct piece piece = {.data = body.base, .len = exchange->is_head ? 0 : body.len, .end = true};
     exchange_dress(exchange, &response);
     exchange->responded = true;
+    exchange->request.meter.bytes_out += piece.len;
     exchange->first_byte_ns = exchange->request.worker->now_ns;
     exchange->status = status;
     exchange->ops->respond(exchange, &response, &piece);

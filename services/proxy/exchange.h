@@ -49,7 +49,8 @@ struct exchange {
     struct request request; /* first */
     struct grave grave;
     struct exchange *next_spare;
-    const struct generation *generation; /* the configuration that it began with */
+    struct exchange *live_next, **live_link; /* under way; the newest first */
+    const struct generation *generation;     /* the configuration that it began with */
     const struct downstream_ops *ops;
     void *downstream;
     size_t depth; /* rooms entered */

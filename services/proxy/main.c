@@ -1,4 +1,5 @@
 /* The proxy as a service: builds what the workers share, starts them, drains and stops them. */
+#include "libcommon/clock.h"
 #include "libcommon/log.h"
 #include "libcommon/mem.h"
 #include "libcommon/service.h"
@@ -6,6 +7,7 @@
 #include "services/proxy/billing.h"
 #include "services/proxy/registry.h"
 #include "services/proxy/resolver.h"
+#include "services/proxy/status.h"
 #include "services/proxy/worker_private.h"
 
 #include <signal.h>
@@ -69,6 +71,7 @@ static int start(struct service *service, struct err *err)
     service_set_state(service, proxy);
     signal(SIGPIPE, SIG_IGN);
     proxy->service = service;
+    proxy->started_ms = clock_mono_ms(&clock_system);
     proxy->registry = registry_new();
     if (generation_new(service_configuration(service), proxy->registry, &proxy->generation, err))
         return -1;
@@ -142,6 +145,9 @@ static const struct service_desc desc = {.name = "proxy",
                                          .start = start,
                                          .drain = drain,
                                          .drained = drained,
+                                         .routes = status_routes,
+                                         .route_count = STATUS_ROUTES,
+                                         .check = status_check,
                                          .reopen = reopen,
                                          .collect = collect,
                                          .stop = stop};

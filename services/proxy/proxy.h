@@ -24,6 +24,7 @@ struct proxy {
     atomic_int_fast64_t connections;
     atomic_int_fast64_t in_flight;
     atomic_bool draining;
+    int64_t started_ms; /* monotonic */
 };
 
 #endif

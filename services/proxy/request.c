@@ -31,6 +31,11 @@ struct exchange *exchange_new(struct worker *worker, const struct downstream_ops
     exchange->request.worker = worker;
     exchange->request.exchange = exchange;
     exchange->generation = priv->generation;
+    exchange->live_next = priv->exchanges;
+    exchange->live_link = &priv->exchanges;
+    if (exchange->live_next)
+        exchange->live_next->live_link = &exchange->live_next;
+    priv->exchanges = exchange;
     exchange->ops = ops;
     exchange->downstream = downstream;
     exchange->start_ns = worker->now_ns;
@@ -43,6 +48,9 @@ static void release(struct worker *worker, struct grave *grave)
 {
     struct exchange *exchange = H2O_STRUCT_FROM_MEMBER(struct exchange, grave, grave);
     struct worker_private *priv = worker->priv;
+    *exchange->live_link = exchange->live_next;
+    if (exchange->live_next)
+        exchange->live_next->live_link = exchange->live_link;
     h2o_mem_clear_pool(&exchange->request.pool);
     if (priv->spare_count == SPARE_MAX) {
         free(exchange);

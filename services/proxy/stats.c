@@ -82,7 +82,7 @@ unsigned stats_label(enum stats_label_kind kind, const char *name)
     return label;
 }
 
-static const char *name_of(enum stats_label_kind kind, unsigned label)
+const char *stats_label_name(enum stats_label_kind kind, unsigned label)
 {
     if (label < STATS_LABEL_FIRST)
         return label == STATS_LABEL_NONE ? "none" : "other";
@@ -101,7 +101,7 @@ static struct metric_cell *pair(struct stats *stats, enum proxy_metric metric, c
 
 struct stats_pool *stats_pool_make(struct stats *stats, unsigned label)
 {
-    const char *pool = name_of(STATS_POOL, label);
+    const char *pool = stats_label_name(STATS_POOL, label);
     struct stats_pool *cells = mem_zalloc(sizeof(*cells));
     cells->seconds = pair(stats, STATS_UPSTREAM_SECONDS, pool, NULL);
     cells->connect_seconds = pair(stats, STATS_UPSTREAM_CONNECT_SECONDS, pool, NULL);
@@ -121,7 +121,7 @@ struct stats_pool *stats_pool_make(struct stats *stats, unsigned label)
 
 struct stats_route *stats_route_make(struct stats *stats, unsigned label)
 {
-    const char *route[] = {name_of(STATS_ROUTE, label)};
+    const char *route[] = {stats_label_name(STATS_ROUTE, label)};
     struct stats_route *cells = mem_zalloc(sizeof(*cells));
     cells->seconds = metrics_local(stats->metrics, STATS_REQUEST_SECONDS, route);
     cells->first_byte = metrics_local(stats->metrics, STATS_FIRST_BYTE_SECONDS, route);
@@ -158,9 +158,9 @@ void stats_count_request(struct stats *stats, unsigned route, unsigned method, u
     unsigned class = status / 100 < ARRAY_LEN(classes) ? status / 100 : 0;
     struct metric_cell **cell = &stats_route(stats, route)->requests[method][class];
     if (!*cell)
-        *cell = metrics_local(
-            stats->metrics, STATS_REQUESTS,
-            (const char *[]){name_of(STATS_ROUTE, route), methods[method], classes[class]});
+        *cell = metrics_local(stats->metrics, STATS_REQUESTS,
+                              (const char *[]){stats_label_name(STATS_ROUTE, route),
+                                               methods[method], classes[class]});
     metric_add(*cell, 1);
 }
 

@@ -68,6 +68,8 @@ void stats_clear(struct stats *stats);
 /* The number of a route's or pool's name, below STATS_LABELS. Any thread; not on the request path.
  */
 unsigned stats_label(enum stats_label_kind kind, const char *name);
+/* Its name again, for good. */
+const char *stats_label_name(enum stats_label_kind kind, unsigned label);
 /* Number of a method's name, STATS_METHOD_OTHER where it is not one of the usual. */
 unsigned stats_method(const char *text, size_t len);
 

@@ -64,7 +64,8 @@ struct worker_private {
     struct timer stream_timer; /* of a drain */
     struct upstream *upstreams; /* all, for the end */
     struct grave *graves;
-    struct exchange *spare; /* for reuse */
+    struct exchange *exchanges; /* under way; the newest first */
+    struct exchange *spare;     /* for reuse */
     unsigned spare_count;
     struct access_clock access_clock;
     int64_t date_s;
