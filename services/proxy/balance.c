@@ -10,7 +10,7 @@
 #define RACES_MAX  4 /* places lost to another thread before the pool counts as full */
 #define PROBES_MAX 8
 
-enum stage { STAGE_FRESH, STAGE_FIT, STAGE_PANIC, STAGES };
+enum stage { STAGE_FRESH, STAGE_OTHER, STAGE_FIT, STAGE_PANIC, STAGES };
 
 struct choice {
     struct worker *worker;
@@ -42,17 +42,20 @@ static bool has_place(const struct member *member)
 /* Whether it may be asked at all, full or not. */
 static bool fit(const struct choice *choice, const struct backend *backend)
 {
+    const struct pool *pool = choice->pool;
+    const struct breaker_config *rules = &pool->config->circuit_breaker;
     if (!atomic_load_explicit(&backend->address, memory_order_acquire))
         return false;
     switch (choice->stage) {
     case STAGE_FRESH:
+        return !was_tried(choice->ask, backend) && fitness_usable(backend, pool, choice->now_ms);
+    case STAGE_OTHER:
         return !was_tried(choice->ask, backend) &&
-               fitness_usable(backend, choice->pool, choice->now_ms);
+               breaker_admits(&backend->fitness.breaker, rules, choice->now_ms);
     case STAGE_FIT:
-        return fitness_usable(backend, choice->pool, choice->now_ms);
+        return fitness_usable(backend, pool, choice->now_ms);
     case STAGE_PANIC:
-        return breaker_admits(&backend->fitness.breaker, &choice->pool->config->circuit_breaker,
-                              choice->now_ms);
+        return breaker_admits(&backend->fitness.breaker, rules, choice->now_ms);
     case STAGES:
         break;
     }
@@ -227,10 +230,10 @@ static const struct member *search(struct choice *choice, bool *some)
     enum stage first = choice->ask->tried_count ? STAGE_FRESH : STAGE_FIT;
     *some = false;
     for (choice->stage = first; choice->stage < STAGES && !member; choice->stage++) {
-        if (choice->stage == STAGE_PANIC && *some)
-            break;
+        if (*some && (choice->stage == STAGE_OTHER || choice->stage == STAGE_PANIC))
+            continue;
         member = choose(choice);
-        *some = member || any_fit(choice);
+        *some = *some || member || any_fit(choice);
     }
     return member;
 }
@@ -355,9 +358,10 @@ void balance_give_back(struct worker *worker, struct place *place)
 }
 
 bool balance_has_other(struct worker *worker, const struct pool *pool,
-                       const struct balance_ask *ask)
+                       const struct balance_ask *ask, bool sound)
 {
     struct choice choice = choice_of(worker, pool, ask);
+    choice.stage = sound ? STAGE_FRESH : STAGE_OTHER;
     return any_fit(&choice);
 }
 

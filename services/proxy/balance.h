@@ -42,9 +42,9 @@ void balance_give_back(struct worker *worker, struct place *place);
 void balance_pass_on(struct worker *worker, const struct pool *pool);
 /* Whether balance_take would find a place now. */
 bool balance_has_room(struct worker *worker, const struct pool *pool);
-/* Whether there is a fit backend that is not among those tried. */
+/* Whether there is a backend that is not among those tried; `sound`: and that is fit. */
 bool balance_has_other(struct worker *worker, const struct pool *pool,
-                       const struct balance_ask *ask);
+                       const struct balance_ask *ask, bool sound);
 /* Seconds until a backend may be worth asking, at least 1. */
 int64_t balance_retry_after_s(struct worker *worker, const struct pool *pool);
 

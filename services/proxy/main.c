@@ -5,6 +5,7 @@
 #include "libcommon/service.h"
 #include "services/proxy/access_log.h"
 #include "services/proxy/billing.h"
+#include "services/proxy/health.h"
 #include "services/proxy/registry.h"
 #include "services/proxy/resolver.h"
 #include "services/proxy/status.h"
@@ -79,7 +80,11 @@ static int start(struct service *service, struct err *err)
         return -1;
     set_connection_limit(proxy);
     pool_set_resolve(proxy->generation->pools);
-    if (resolver_start(proxy->registry, &proxy->resolver, err) || start_workers(proxy, err))
+    if (resolver_start(proxy->registry, &proxy->resolver, err) ||
+        health_start(service_metrics(service), &proxy->health, err))
+        return -1;
+    health_follow(proxy->health, proxy->generation->pools);
+    if (start_workers(proxy, err))
         return -1;
     log_listeners(proxy);
     return 0;
@@ -113,6 +118,7 @@ static void stop(struct service *service)
     free(proxy->workers);
     resolver_stop(&proxy->resolver);
     access_log_free(&proxy->access_log);
+    health_stop(&proxy->health);
     generation_free(&proxy->generation);
     registry_free(&proxy->registry);
     free(proxy);

@@ -20,6 +20,7 @@ struct proxy {
     struct billing *billing;
     struct resolver *resolver;
     struct access_log *access_log;
+    struct health *health;
     int64_t connection_limit; /* limits.connections, or what descriptors allow */
     atomic_int_fast64_t connections;
     atomic_int_fast64_t in_flight;

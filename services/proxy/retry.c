@@ -65,11 +65,11 @@ static struct stats_pool *stats_of(struct exchange *exchange)
     return stats_pool(&exchange->request.worker->priv->stats, exchange->request.route->pool->state);
 }
 
-static bool has_other(struct exchange *exchange)
+static bool has_other(struct exchange *exchange, bool sound)
 {
     const struct balance_ask ask = {.tried = exchange->retry.tried,
                                     .tried_count = exchange->retry.tried_count};
-    return balance_has_other(exchange->request.worker, exchange->request.route->pool, &ask);
+    return balance_has_other(exchange->request.worker, exchange->request.route->pool, &ask, sound);
 }
 
 /* Another backend, or another address of the same name, at once: nobody was bothered yet. */
@@ -80,7 +80,7 @@ static bool fail_over(struct exchange *exchange)
         atomic_load_explicit(&exchange->backend->address, memory_order_acquire);
     if (retry->failovers >= FAILOVERS_MAX)
         return false;
-    if (!has_other(exchange) && retry->failovers + 1 >= address->count)
+    if (!has_other(exchange, false) && retry->failovers + 1 >= address->count)
         return false;
     retry->failovers++;
     retry->delay_ms = 0;
@@ -105,7 +105,7 @@ static bool repeat(struct exchange *exchange, enum retry_reason reason, int64_t 
     bool harmless = exchange->idempotent || reason == RETRY_CONNECT || !exchange->sent_any;
     if (!harmless || retry->repeats + 1 >= limit_of(exchange))
         return false;
-    if (reason == RETRY_STATUS && !has_other(exchange)) {
+    if (reason == RETRY_STATUS && !has_other(exchange, true)) {
         if (after_s < 0 || after_s * 1000 > rules->max)
             return false;
         if (after_s * 1000 > delay)

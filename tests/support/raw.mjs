@@ -155,8 +155,12 @@ export class RawOrigin {
     });
   }
 
+  // Started again, it has the port that it had.
   async start() {
-    await new Promise((resolve) => this.server.listen(0, '127.0.0.1', resolve));
+    await new Promise((resolve, reject) => {
+      this.server.once('error', reject);
+      this.server.listen(this.port ?? 0, '127.0.0.1', resolve);
+    });
     this.port = this.server.address().port;
     return this;
   }

@@ -9,8 +9,8 @@ export const binary = (service) => join(process.env.OCTROI_BIN || join(root, 'bu
 
 export class Service {
   // `config` is YAML text (written to a file), or undefined to use `configFile`.
-  constructor(service, { dir, name = service, config, configFile = join(root, 'config', `${service}.yaml`), env = {}, opsPort, detached = false, args = [] }) {
-    Object.assign(this, { service, name, dir, config, configFile, env, opsPort, detached, args });
+  constructor(service, { dir, name = service, config, configFile = join(root, 'config', `${service}.yaml`), env = {}, opsPort, detached = false, args = [], wrap = [] }) {
+    Object.assign(this, { service, name, dir, config, configFile, env, opsPort, detached, args, wrap });
   }
 
   get ops() {
@@ -28,7 +28,9 @@ export class Service {
       writeFileSync(this.configFile, this.config, { mode: 0o600 });
     }
     const env = { UBSAN_OPTIONS: 'print_stacktrace=1', ASAN_OPTIONS: 'detect_leaks=1', ...this.env };
-    this.process = new Process(this.name, binary(this.service), ['-c', this.configFile, ...this.args], { dir: this.dir, env, detached: this.detached });
+    // `wrap`: a program that runs it, with its own arguments.
+    const [command, ...args] = [...this.wrap, binary(this.service), '-c', this.configFile, ...this.args];
+    this.process = new Process(this.name, command, args, { dir: this.dir, env, detached: this.detached });
     return this;
   }
 

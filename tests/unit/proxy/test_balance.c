@@ -329,9 +329,17 @@ static void prefers_others(struct fixture *fixture)
         assert_int_equal(index_of(fixture, &place), 1);
         balance_give_back(&fixture->worker, &place);
     }
-    assert_true(balance_has_other(&fixture->worker, &fixture->pool, &ask));
+    assert_true(balance_has_other(&fixture->worker, &fixture->pool, &ask, true));
+    /* Left out, it is still better than one that has just failed. */
     eject(fixture, 1, NOW_MS + 1);
-    assert_false(balance_has_other(&fixture->worker, &fixture->pool, &ask));
+    assert_false(balance_has_other(&fixture->worker, &fixture->pool, &ask, true));
+    assert_true(balance_has_other(&fixture->worker, &fixture->pool, &ask, false));
+    assert_int_equal(balance_take(&fixture->worker, &fixture->pool, &ask, &place), BALANCE_PLACED);
+    assert_int_equal(index_of(fixture, &place), 1);
+    balance_give_back(&fixture->worker, &place);
+    /* But not with its circuit open. */
+    atomic_store(&fixture->backends[1].fitness.breaker.word, 1ULL << 62 | (NOW_MS + 1));
+    assert_false(balance_has_other(&fixture->worker, &fixture->pool, &ask, false));
     assert_int_equal(balance_take(&fixture->worker, &fixture->pool, &ask, &place), BALANCE_PLACED);
     assert_int_not_equal(index_of(fixture, &place), 1);
     balance_give_back(&fixture->worker, &place);
