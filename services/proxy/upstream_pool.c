@@ -35,6 +35,7 @@ static void unlink_idle(struct upstream *upstream)
     else
         slot->idle_last = upstream->idle_prev;
     slot->idle_count--;
+    upstream->worker->priv->idle_upstreams--;
     upstream->idle = false;
     metric_add(stats_of(upstream)->idle, -1);
     metric_add(stats_of(upstream)->active, 1);
@@ -64,10 +65,30 @@ void upstream_close(struct upstream *upstream)
     worker_bury(upstream->worker, &upstream->grave, release);
 }
 
+/* The name may stand for other addresses than when it was opened. */
+static bool still_there(struct upstream *upstream)
+{
+    const struct backend_address *now =
+        atomic_load_explicit(&upstream->backend->address, memory_order_acquire);
+    struct sockaddr_storage peer;
+    socklen_t len = sizeof(peer);
+    if (now == upstream->known)
+        return true;
+    if (getpeername(upstream->io.fd, (struct sockaddr *)&peer, &len))
+        return false;
+    upstream->known = now;
+    for (unsigned i = 0; i < now->count; i++)
+        if (now->list[i].len == len && memcmp(&now->list[i].addr, &peer, len) == 0)
+            return true;
+    return false;
+}
+
 struct upstream *upstream_take(struct worker *worker, const struct pool *pool,
                                struct backend *backend, bool idempotent)
 {
-    struct upstream *upstream = worker->priv->backends[backend->id].idle;
+    struct upstream *upstream;
+    while ((upstream = worker->priv->backends[backend->id].idle) && !still_there(upstream))
+        upstream_close(upstream);
     if (!upstream)
         return NULL;
     if (!idempotent && worker_now_ms(worker) - upstream->idle_since_ms >= FRESH_MS)
@@ -79,14 +100,25 @@ struct upstream *upstream_take(struct worker *worker, const struct pool *pool,
     return upstream;
 }
 
+/* All idle ones of a thread together are no more than clients may connect to it. */
+static bool may_park(const struct upstream *upstream)
+{
+    const struct backend_slot *slot = slot_of(upstream);
+    const struct worker_private *priv = upstream->worker->priv;
+    const struct proxy *proxy = priv->proxy;
+    if (upstream->idle_limit_ms <= 0 || priv->stopping)
+        return false;
+    /* The present configuration decides whether it is kept, not that of its last exchange. */
+    return slot->pool && slot->idle_count < slot->pool->max_idle &&
+           priv->idle_upstreams < proxy->connection_limit / (int64_t)proxy->worker_count + 1;
+}
+
 void upstream_park(struct upstream *upstream)
 {
     struct backend_slot *slot = slot_of(upstream);
     struct worker_private *priv = upstream->worker->priv;
     int64_t now_ms = worker_now_ms(upstream->worker);
-    /* The present configuration decides whether it is kept, not that of its last exchange. */
-    if (!slot->pool || slot->idle_count >= slot->pool->max_idle || upstream->idle_limit_ms <= 0 ||
-        priv->stopping) {
+    if (!may_park(upstream)) {
         upstream_close(upstream);
         return;
     }
@@ -102,9 +134,22 @@ void upstream_park(struct upstream *upstream)
         slot->idle_last = upstream;
     slot->idle = upstream;
     slot->idle_count++;
+    priv->idle_upstreams++;
     metric_add(stats_of(upstream)->active, -1);
     metric_add(stats_of(upstream)->idle, 1);
     timer_set(&priv->timers, &upstream->timer, now_ms + upstream->idle_limit_ms);
+}
+
+/* Gives up the oldest idle connection of some backend. */
+static bool shed_idle(struct worker *worker)
+{
+    for (size_t i = 0; i < worker->priv->backend_count; i++) {
+        if (!worker->priv->backends[i].idle_last)
+            continue;
+        upstream_close(worker->priv->backends[i].idle_last);
+        return true;
+    }
+    return false;
 }
 
 static int open_socket(struct backend *backend)
@@ -132,13 +177,18 @@ struct upstream *upstream_connect(struct worker *worker, const struct pool *pool
                                   struct backend *backend)
 {
     struct worker_private *priv = worker->priv;
+    const struct backend_address *known =
+        atomic_load_explicit(&backend->address, memory_order_acquire);
     int fd = open_socket(backend);
+    if (fd < 0 && (errno == EMFILE || errno == ENFILE) && shed_idle(worker))
+        fd = open_socket(backend);
     if (fd < 0)
         return NULL;
     struct upstream *upstream = mem_zalloc(sizeof(*upstream));
     upstream->worker = worker;
     upstream->backend = backend;
     upstream->pool = pool;
+    upstream->known = known;
     upstream->io.fd = fd;
     upstream->connecting = true;
     upstream->idle_limit_ms = pool->timeouts.keepalive_idle;

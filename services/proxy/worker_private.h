@@ -59,10 +59,11 @@ struct worker_private {
     struct client *clients;
     struct ingress *ingress, *ingress_last; /* not at their protocol yet; the oldest first */
     size_t ingress_count;
-    struct tls_thread *tls;     /* NULL: nobody spoke TLS yet */
+    struct tls_thread *tls; /* NULL: nobody spoke TLS yet */
     struct stream *streams;
-    struct timer stream_timer; /* of a drain */
+    struct timer stream_timer;  /* of a drain */
     struct upstream *upstreams; /* all, for the end */
+    int64_t idle_upstreams;
     struct grave *graves;
     struct exchange *exchanges; /* under way; the newest first */
     struct exchange *spare;     /* for reuse */
