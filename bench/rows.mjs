@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 
 import { sleep, waitUntil } from '../tests/support/process.mjs';
-import { cpuMicroseconds, demandMicroseconds, peakKib, resetPeak, rssKib } from './proc.mjs';
+import { cpuMicroseconds, demandMicroseconds, peakKib, resetPeak, rssKib } from '../tests/support/proc.mjs';
 import { bin, connectionLimit, files, loadCore, pinned } from './servers.mjs';
 
 const seconds = Number(process.env.SECONDS_EACH ?? 2);

@@ -372,6 +372,7 @@ static enum outcome on_head(struct upstream *upstream, char *buf, size_t len)
         buf = upstream->in.data + upstream->in.at;
         len = upstream->in.len;
     }
+    unsigned interims = exchange->interims;
     for (;;) {
         struct http1_head head = {.fields = priv->fields};
         struct http1_error error = {.detail = NULL};
@@ -395,7 +396,9 @@ static enum outcome on_head(struct upstream *upstream, char *buf, size_t len)
     }
     if (!queued)
         io_queue_add(&upstream->in, buf, len);
-    arm(upstream);
+    /* The deadline is the head's: a byte of it now and then does not move it. */
+    if (exchange->interims != interims)
+        arm(upstream);
     return GOING;
 }
 
