@@ -13,6 +13,21 @@ static bool is_token_byte(char c)
            c == '_' || c == '.';
 }
 
+enum auth_credentials auth_bare(const char *value, size_t len, const char **token,
+                                size_t *token_len, const char **why)
+{
+    *why = "the token is empty or too long";
+    if (len == 0 || len > JWT_MAX_LEN)
+        return AUTH_WRONG;
+    *why = "the token holds characters that a JWT has not";
+    for (size_t i = 0; i < len; i++)
+        if (!is_token_byte(value[i]))
+            return AUTH_WRONG;
+    *token = value;
+    *token_len = len;
+    return AUTH_TOKEN;
+}
+
 enum auth_credentials auth_bearer(const char *value, size_t len, size_t count, const char **token,
                                   size_t *token_len, const char **why)
 {
@@ -28,16 +43,7 @@ enum auth_credentials auth_bearer(const char *value, size_t len, size_t count, c
         return AUTH_WRONG;
     while (n < len && value[n] == ' ')
         n++;
-    *why = "the token is empty or too long";
-    if (n == len || len - n > JWT_MAX_LEN)
-        return AUTH_WRONG;
-    *why = "the token holds characters that a JWT has not";
-    for (size_t i = n; i < len; i++)
-        if (!is_token_byte(value[i]))
-            return AUTH_WRONG;
-    *token = value + n;
-    *token_len = len - n;
-    return AUTH_TOKEN;
+    return auth_bare(value + n, len - n, token, token_len, why);
 }
 
 int auth_claims(const json_t *json, const char *issuer, struct token_claims *out, struct err *err)

@@ -21,6 +21,9 @@ enum auth_credentials { AUTH_NONE, AUTH_TOKEN, AUTH_WRONG };
  * with it. */
 enum auth_credentials auth_bearer(const char *value, size_t len, size_t count, const char **token,
                                   size_t *token_len, const char **why);
+/* A bare token, as a WebSocket's subprotocol carries it; the rest as above. */
+enum auth_credentials auth_bare(const char *value, size_t len, const char **token,
+                                size_t *token_len, const char **why);
 /* What a verified token says; `issuer` empty: any. */
 int auth_claims(const json_t *json, const char *issuer, struct token_claims *out,
                 struct err *err) MUST_USE;

@@ -300,10 +300,11 @@ void billing_worker_ask_sub(struct billing_worker *bw, struct subscription *sub)
     billing_ask_sub(bw->billing, sub->record.id);
 }
 
-void billing_worker_ask_lease(struct billing_worker *bw, struct subscription *sub)
+static void ask_lease(struct billing_worker *bw, struct subscription *sub, bool messages)
 {
     struct lease_book_want want = {.worker = bw->worker->index,
-                                   .waiting = (int64_t)billing_waits_count(&sub->purse.waiting)};
+                                   .waiting = (int64_t)billing_waits_count(&sub->purse.waiting),
+                                   .messages = messages};
     if (under_way(bw, sub->purse.asked_ns))
         return;
     memcpy(want.sub, sub->record.id, sizeof(want.sub));
@@ -311,6 +312,16 @@ void billing_worker_ask_lease(struct billing_worker *bw, struct subscription *su
         want.limited[i] = sub->record.limits.quota[i] > 0;
     sub->purse.asked_ns = bw->worker->now_ns;
     billing_ask_lease(bw->billing, &want);
+}
+
+void billing_worker_ask_lease(struct billing_worker *bw, struct subscription *sub)
+{
+    ask_lease(bw, sub, false);
+}
+
+void billing_worker_ask_messages(struct billing_worker *bw, struct subscription *sub)
+{
+    ask_lease(bw, sub, true);
 }
 
 bool billing_worker_ask_keys(struct billing_worker *bw)

@@ -60,7 +60,7 @@ bool lease_live(const struct lease *lease, int64_t now_ns)
            !atomic_load_explicit(&lease->retired, memory_order_relaxed);
 }
 
-/* Messages and cost are not spent yet, so a lease may hold none of them. */
+/* Messages and cost are lent only to who asks for them: a lease may hold none of them. */
 static bool matters(const struct lease *lease, enum sub_kind kind)
 {
     return (kind == SUB_REQUESTS || kind == SUB_BYTES) && lease->granted[kind] != LEASE_UNLIMITED;
@@ -90,6 +90,11 @@ bool lease_spend(struct lease *lease, enum sub_kind kind, int64_t n)
     } while (!atomic_compare_exchange_weak_explicit(&lease->left[kind], &seen, seen - n,
                                                     memory_order_relaxed, memory_order_relaxed));
     return true;
+}
+
+bool lease_at_quarter(const struct lease *lease, enum sub_kind kind)
+{
+    return lease->granted[kind] > 0 && left(lease, kind) == lease->granted[kind] / 4;
 }
 
 void lease_give_back(struct lease *lease, enum sub_kind kind, int64_t n)

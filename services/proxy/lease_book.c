@@ -15,7 +15,7 @@
 #define SLICE_MAX (1LL << 40)
 
 static const int64_t smallest[SUB_KINDS] = {
-    [SUB_REQUESTS] = 10, [SUB_BYTES] = 4 << 20, [SUB_MESSAGES] = 0, [SUB_COST] = 0};
+    [SUB_REQUESTS] = 10, [SUB_BYTES] = 4 << 20, [SUB_MESSAGES] = 10, [SUB_COST] = 0};
 
 struct held {
     struct lease *lease; /* referenced */
@@ -32,7 +32,7 @@ struct entry {
     unsigned count;
     uint64_t interested[LEASE_BOOK_WORKERS / 64];
     bool limited[SUB_KINDS];
-    bool wanted, asked;
+    bool wanted, asked, messages;
     int64_t waiting;
     int64_t slice[SUB_KINDS]; /* last granted */
 };
@@ -155,6 +155,7 @@ void lease_book_want(struct lease_book *book, const struct lease_book_want *want
         return;
     book->wanting += !entry->wanted;
     entry->wanted = true;
+    entry->messages = entry->messages || want->messages;
     entry->waiting += want->waiting;
 }
 
@@ -196,9 +197,9 @@ size_t lease_book_collect(struct lease_book *book, struct lease_ask *asks, size_
         memset(ask, 0, sizeof(*ask));
         memcpy(ask->sub, entry->sub, sizeof(ask->sub));
         for (int i = 0; i < SUB_KINDS; i++)
-            if (entry->limited[i])
+            if (entry->limited[i] && (i != SUB_MESSAGES || entry->messages))
                 ask->want[i] = next_slice(entry, (enum sub_kind)i, now_ns);
-        entry->wanted = false;
+        entry->wanted = entry->messages = false;
         book->wanting--;
         entry->asked = true;
         entry->waiting = 0;

@@ -25,6 +25,7 @@ struct lease_book_want {
     char sub[SUB_ID_LEN + 1];
     bool limited[SUB_KINDS]; /* by the subscription's limits */
     int64_t waiting;         /* requests that wait for it */
+    bool messages;           /* a WebSocket has spent its messages: some are wanted too */
 };
 
 struct lease_book;

@@ -74,7 +74,7 @@ void lease_share_sweep(struct billing_waits *all, int64_t now_ns)
     }
 }
 
-static bool have_cell(struct lease_share *share, struct journal *journal, unsigned region)
+bool lease_share_open(struct lease_share *share, struct journal *journal, unsigned region)
 {
     if (share->cell)
         return true;
@@ -101,7 +101,7 @@ enum lease_take lease_purse_take(struct lease_purse *purse, struct journal *jour
             remove_share(share);
             continue;
         }
-        if (!have_cell(share, journal, region)) {
+        if (!lease_share_open(share, journal, region)) {
             lease_give_back(share->lease, SUB_REQUESTS, 1);
             return LEASE_FULL;
         }
@@ -117,7 +117,7 @@ struct lease_share *lease_purse_other(struct lease_purse *purse, struct journal 
                                       unsigned region, int64_t now_ns)
 {
     for (struct lease_share *share = purse->first; share; share = share->next)
-        if (lease_share_usable(share, now_ns) && have_cell(share, journal, region))
+        if (lease_share_usable(share, now_ns) && lease_share_open(share, journal, region))
             return share;
     return NULL;
 }

@@ -42,6 +42,8 @@ enum lease_take lease_purse_take(struct lease_purse *purse, struct journal *jour
  * referenced. */
 struct lease_share *lease_purse_other(struct lease_purse *purse, struct journal *journal,
                                       unsigned region, int64_t now_ns);
+/* Has a cell of the journal to count in, from now on. */
+bool lease_share_open(struct lease_share *share, struct journal *journal, unsigned region);
 bool lease_share_usable(const struct lease_share *share, int64_t now_ns);
 void lease_purse_clear(struct lease_purse *purse);
 void lease_share_ref(struct lease_share *share);

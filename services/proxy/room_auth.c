@@ -3,6 +3,7 @@
  * changed meanwhile. */
 #include "services/proxy/billing.h"
 #include "services/proxy/billing_internal.h"
+#include "services/proxy/handshake.h"
 #include "services/proxy/request.h"
 #include "services/proxy/route.h"
 
@@ -185,12 +186,26 @@ static enum room_result check_token(struct request *request, const char *token, 
     return judge(request, id, time == AUTH_IN_GRACE);
 }
 
+/* Browsers cannot give a WebSocket an Authorization header: its token is a subprotocol. */
+static enum auth_credentials find_token(const struct request *request, const char **token,
+                                        size_t *len, const char **why)
+{
+    const struct handshake *handshake = request->exchange->handshake;
+    size_t count;
+    h2o_iovec_t value = request_header(request, "authorization", &count);
+    if (!handshake || !handshake->token.base)
+        return auth_bearer(value.base, value.len, count, token, len, why);
+    *why = "there is more than one token";
+    if (count > 0 || handshake->tokens)
+        return AUTH_WRONG;
+    return auth_bare(handshake->token.base, handshake->token.len, token, len, why);
+}
+
 static enum room_result step(struct request *request)
 {
     const char *token = NULL, *why = NULL;
-    size_t count, len = 0;
-    h2o_iovec_t value = request_header(request, "authorization", &count);
-    switch (auth_bearer(value.base, value.len, count, &token, &len, &why)) {
+    size_t len = 0;
+    switch (find_token(request, &token, &len, &why)) {
     case AUTH_NONE:
         return refuse(request, PROBLEM_PAYMENT_REQUIRED, realm, "the request carries no token");
     case AUTH_WRONG:

@@ -3,6 +3,7 @@
 #include "services/proxy/billing_internal.h"
 #include "services/proxy/request.h"
 #include "services/proxy/route.h"
+#include "services/proxy/stream.h"
 
 #include <string.h>
 
@@ -60,20 +61,37 @@ static void again(struct request *request)
     request_resume(request, result);
 }
 
-static enum room_result ask(struct request *request, struct subscription *sub)
+enum ask { ASK_REQUESTS, ASK_MESSAGES };
+
+/* Both directions may have waited; what still waits has parked itself again. */
+static void again_message(struct request *request)
+{
+    stream_resume(request->exchange);
+    if (!request->qos.wait.link.next)
+        billing_worker_unpark(request->worker->billing, &request->qos.wait);
+}
+
+static enum room_result ask(struct request *request, struct subscription *sub, enum ask what)
 {
     struct billing_worker *bw = request->worker->billing;
     struct lease_purse *purse = &sub->purse;
     int64_t now_ns = request->worker->now_ns;
-    if (purse->refused_ns && now_ns - purse->refused_ns < REFUSED_NS)
+    bool refused = purse->refused_ns && now_ns - purse->refused_ns < REFUSED_NS;
+    bool of_messages =
+        purse->refused.reason == LEASE_QUOTA_EXCEEDED && purse->refused.kind == SUB_MESSAGES;
+    if (refused && (what == ASK_MESSAGES || !of_messages))
         return denied(request, &purse->refused, now_ns - purse->refused_ns);
     if (purse->failed_ns && now_ns - purse->failed_ns < BILLING_RETRY_NS)
         return unavailable(request, "no part of the quota could be had");
     if (billing_worker_late(bw, &request->qos.wait))
         return unavailable(request, "there was no answer in time");
-    if (!billing_worker_park(bw, &request->qos.wait, &purse->waiting, request, again))
+    if (!billing_worker_park(bw, &request->qos.wait, &purse->waiting, request,
+                             what == ASK_MESSAGES ? again_message : again))
         return unavailable(request, "too many requests wait for an answer");
-    billing_worker_ask_lease(bw, sub);
+    if (what == ASK_MESSAGES)
+        billing_worker_ask_messages(bw, sub);
+    else
+        billing_worker_ask_lease(bw, sub);
     return ROOM_WAIT;
 }
 
@@ -97,7 +115,7 @@ static enum room_result step(struct request *request)
     case LEASE_TAKEN:
         break;
     case LEASE_EMPTY:
-        return ask(request, sub);
+        return ask(request, sub, ASK_REQUESTS);
     case LEASE_FULL:
         return unavailable(request, "the journal is full");
     }
@@ -135,6 +153,13 @@ static int end(struct request *request, enum problem problem, const char *detail
     return -1;
 }
 
+static bool has_ended(const struct request *request)
+{
+    const struct sub_record *record = &request->auth.sub->record;
+    return record->state != SUB_ACTIVE ||
+           billing_worker_wall_s(request->worker->billing) >= record->expiry;
+}
+
 static int on_data(struct request *request, enum room_direction direction, const char *data,
                    size_t len)
 {
@@ -144,8 +169,7 @@ static int on_data(struct request *request, enum room_direction direction, const
     (void)direction, (void)data;
     if (!share)
         return 0;
-    if (sub->record.state != SUB_ACTIVE ||
-        billing_worker_wall_s(request->worker->billing) >= sub->record.expiry)
+    if (has_ended(request))
         return end(request, PROBLEM_PAYMENT_REQUIRED, "the subscription has ended");
     int64_t left = lease_charge(share->lease, SUB_BYTES, (int64_t)len);
     if (left > 0 && lease_live(share->lease, now_ns)) {
@@ -160,6 +184,58 @@ static int on_data(struct request *request, enum room_direction direction, const
     if (request->qos.share == share && left <= 0 && (refused || left < -BYTES_BEHIND))
         return end(request, PROBLEM_QUOTA_EXCEEDED, "the quota of bytes is used up");
     return 0;
+}
+
+static bool spend_message(struct request *request, struct lease_share *share)
+{
+    struct lease *lease = share->lease;
+    if (!lease_live(lease, request->worker->now_ns) || !lease_spend(lease, SUB_MESSAGES, 1))
+        return false;
+    if (lease_at_quarter(lease, SUB_MESSAGES))
+        billing_worker_ask_messages(request->worker->billing, request->auth.sub);
+    return true;
+}
+
+/* A lease that has messages left; the exchange counts on it from here. */
+static bool change_share(struct request *request)
+{
+    struct billing_worker *bw = request->worker->billing;
+    for (struct lease_share *share = request->auth.sub->purse.first; share; share = share->next) {
+        if (!lease_share_open(share, billing_journal(bw->billing), bw->worker->index) ||
+            !spend_message(request, share))
+            continue;
+        lease_share_ref(share);
+        lease_share_unref(request->qos.share);
+        hold(request, share);
+        return true;
+    }
+    return false;
+}
+
+/* A message is passed on only when it is paid: it waits for a lease where none is left. */
+static enum room_result on_unit(struct request *request, enum room_unit unit, uint64_t count)
+{
+    struct lease_share *share = request->qos.share;
+    (void)count;
+    if (!share || unit != ROOM_MESSAGE)
+        return ROOM_NEXT;
+    if (has_ended(request)) {
+        request_refuse(request, PROBLEM_PAYMENT_REQUIRED, "the subscription has ended");
+        return ROOM_REJECT;
+    }
+    if (request->auth.sub->record.limits.quota[SUB_MESSAGES] == 0 ||
+        spend_message(request, share) || change_share(request))
+        return ROOM_NEXT;
+    if (request->qos.wait.link.next)
+        return ROOM_WAIT;
+    return ask(request, request->auth.sub, ASK_MESSAGES);
+}
+
+static int on_tick(struct request *request)
+{
+    if (!request->qos.share || !has_ended(request))
+        return 0;
+    return end(request, PROBLEM_PAYMENT_REQUIRED, "the subscription has ended");
 }
 
 /* What was taken and not billed goes back. */
@@ -177,4 +253,9 @@ static void leave(struct request *request)
     lease_share_unref(share);
 }
 
-const struct room room_qos = {.name = "qos", .enter = enter, .leave = leave, .on_data = on_data};
+const struct room room_qos = {.name = "qos",
+                              .enter = enter,
+                              .leave = leave,
+                              .on_data = on_data,
+                              .on_unit = on_unit,
+                              .on_tick = on_tick};

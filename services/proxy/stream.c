@@ -182,6 +182,7 @@ static struct stream *begin(struct exchange *exchange)
     priv->streams = stream;
     exchange->stream = stream;
     exchange->patient = true;
+    timer_clear(&exchange->deadline);
     if (exchange->request.route->access == ROUTE_SUBSCRIPTION)
         set_timer(stream, TICK_MS);
     return stream;

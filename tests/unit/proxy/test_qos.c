@@ -78,16 +78,22 @@ static int teardown(void **state)
     return 0;
 }
 
-static void lend(struct world *w, int64_t requests, int64_t bytes)
+static void lend_all(struct world *w, int64_t requests, int64_t bytes, int64_t messages)
 {
     struct lease_grant grant = {
         .id = ++w->next_lease, .ttl_ms = 60000, .day = "2026-11-21", .sub = SUB};
     grant.amount[SUB_REQUESTS] = requests;
     grant.amount[SUB_BYTES] = bytes;
-    grant.amount[SUB_MESSAGES] = grant.amount[SUB_COST] = LEASE_UNLIMITED;
+    grant.amount[SUB_MESSAGES] = messages;
+    grant.amount[SUB_COST] = LEASE_UNLIMITED;
     lease_purse_add(&w->sub->purse,
                     lease_new(&grant, w->worker.now_ns, w->account, on_closed, NULL),
                     &w->worker.billing->shares);
+}
+
+static void lend(struct world *w, int64_t requests, int64_t bytes)
+{
+    lend_all(w, requests, bytes, LEASE_UNLIMITED);
 }
 
 static void begin(struct world *w, struct request *request)
@@ -265,6 +271,83 @@ static void test_public(void **state)
     end(&request);
 }
 
+static uint64_t counted(const struct request *request, enum journal_counter counter)
+{
+    return atomic_load(&request->meter.cell->counters[counter]);
+}
+
+/* Each message is paid before it passes: to the last of a lease, then of the next one. */
+static void test_messages(void **state)
+{
+    struct world *w = *state;
+    struct request request;
+    w->sub->record.limits.quota[SUB_MESSAGES] = 1000;
+    lend_all(w, 10, LEASE_UNLIMITED, 2);
+    begin(w, &request);
+    assert_int_equal(room_qos.enter(&request), ROOM_NEXT);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(room_qos.on_unit(&request, ROOM_MESSAGE, 1), ROOM_NEXT);
+    assert_int_equal(room_qos.on_unit(&request, ROOM_MESSAGE, 1), ROOM_WAIT);
+    assert_int_equal(room_qos.on_unit(&request, ROOM_MESSAGE, 1), ROOM_WAIT);
+    assert_int_equal(w->billing.queue.want_count, 1);
+    assert_true(w->billing.queue.wants[0].messages);
+    lend_all(w, 10, LEASE_UNLIMITED, 0); /* somebody's who wanted none */
+    billing_worker_unpark(w->worker.billing, &request.qos.wait);
+    assert_int_equal(room_qos.on_unit(&request, ROOM_MESSAGE, 1), ROOM_WAIT);
+    lend_all(w, 10, LEASE_UNLIMITED, 1);
+    billing_worker_unpark(w->worker.billing, &request.qos.wait);
+    const struct lease_share *before = request.qos.share;
+    assert_int_equal(room_qos.on_unit(&request, ROOM_MESSAGE, 1), ROOM_NEXT);
+    assert_ptr_not_equal(request.qos.share, before);
+    assert_ptr_equal(request.meter.cell, request.qos.share->cell);
+    room_meter.on_unit(&request, ROOM_MESSAGE, 1);
+    room_meter.on_unit(&request, ROOM_EVENT, 3);
+    assert_int_equal(counted(&request, JOURNAL_MESSAGES), 1);
+    assert_int_equal(counted(&request, JOURNAL_EVENTS), 3);
+    end(&request);
+}
+
+static void test_messages_refused(void **state)
+{
+    struct world *w = *state;
+    struct request request;
+    enum problem problem;
+    int64_t after;
+    w->sub->record.limits.quota[SUB_MESSAGES] = 1000;
+    lend_all(w, 1, LEASE_UNLIMITED, 0);
+    begin(w, &request);
+    assert_int_equal(room_qos.enter(&request), ROOM_NEXT);
+    w->sub->purse.refused_ns = w->worker.now_ns;
+    w->sub->purse.refused = (struct lease_refused){
+        .reason = LEASE_QUOTA_EXCEEDED, .kind = SUB_MESSAGES, .retry_after = 60};
+    assert_int_equal(room_qos.on_unit(&request, ROOM_MESSAGE, 1), ROOM_REJECT);
+    assert_int_equal(request.problem, PROBLEM_QUOTA_EXCEEDED);
+    assert_non_null(strstr(request.problem_detail, "messages"));
+    end(&request);
+    /* Requests are not what ran out: more of them are asked for. */
+    lease_purse_clear(&w->sub->purse);
+    assert_int_equal(try_one(w, &problem, &after), ROOM_WAIT);
+}
+
+/* A stream without a byte hears of its end too. */
+static void test_tick(void **state)
+{
+    struct world *w = *state;
+    struct request request;
+    lend(w, 1, LEASE_UNLIMITED);
+    begin(w, &request);
+    assert_int_equal(room_qos.enter(&request), ROOM_NEXT);
+    assert_int_equal(room_qos.on_tick(&request), 0);
+    w->sub->record.state = SUB_REVOKED;
+    assert_int_equal(room_qos.on_tick(&request), -1);
+    assert_int_equal(request.problem, PROBLEM_PAYMENT_REQUIRED);
+    assert_int_equal(room_qos.on_unit(&request, ROOM_MESSAGE, 1), ROOM_REJECT);
+    w->sub->record.state = SUB_ACTIVE;
+    w->worker.wall_ms += 1000 * 1000;
+    assert_int_equal(room_qos.on_tick(&request), -1);
+    end(&request);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -275,6 +358,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_rate, setup, teardown),
         cmocka_unit_test_setup_teardown(test_full_journal, setup, teardown),
         cmocka_unit_test_setup_teardown(test_stream_ends, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_messages, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_messages_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_tick, setup, teardown),
         cmocka_unit_test_setup_teardown(test_public, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

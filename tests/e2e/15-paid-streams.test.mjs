@@ -1,0 +1,189 @@
+// What lives long on the real stack: messages and events are billed as they pass, and end cleanly when what was bought ends.
+import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import WebSocket, { WebSocketServer } from 'ws';
+
+import { Buyer } from '../support/buyer.mjs';
+import { freePort, removeDirectory, root, temporaryDirectory, waitUntil } from '../support/process.mjs';
+import { connect } from '../support/raw.mjs';
+import { Stack } from '../support/stack.mjs';
+import { OP, frame, open, readFrame } from '../support/websocket.mjs';
+
+const dir = temporaryDirectory('streams');
+let stack;
+let origin;
+let sockets;
+let seen;
+let streaming;
+let token;
+
+before(async () => {
+  seen = { messages: 0, protocols: [] };
+  origin = createServer((request, response) => streaming(request, response));
+  sockets = new WebSocketServer({ server: origin });
+  sockets.on('connection', (socket, request) => {
+    seen.protocols.push(request.headers['sec-websocket-protocol']);
+    seen.subscription = request.headers['octroi-subscription'];
+    seen.authorization = request.headers.authorization;
+    socket.on('message', (data, binary) => { seen.messages += 1; socket.send(data, { binary }); });
+    socket.on('close', (code, reason) => { seen.closed = { code, reason: reason.toString() }; });
+    socket.on('error', () => {});
+  });
+  await new Promise((resolve) => origin.listen(0, '127.0.0.1', resolve));
+  const base = readFileSync(join(root, 'config/proxy.yaml'), 'utf8');
+  const proxyConfig = base
+    .replace('pools:\n', `pools:\n  streams: { backends: ["http://127.0.0.1:${origin.address().port}"] }\n`)
+    .replace('routes:\n', 'routes:\n  - { path: /v1/streams/, pool: streams, access: subscription, service: api, protocols: [http, websocket, sse] }\n');
+  stack = new Stack({ dir, blockTime: 1, proxyConfig, env: { OCTROI_PRICEBOOK: fileURLToPath(new URL('pricebook.yaml', import.meta.url)) } });
+  await stack.start();
+  token = (await (await fetch(`${stack.gateway}/pricing`)).json()).tokens[0];
+});
+
+
+after(async () => {
+  for (const socket of sockets?.clients ?? []) socket.terminate();
+  origin?.closeAllConnections();
+  origin?.close();
+  await stack?.stop();
+  removeDirectory(dir);
+});
+
+async function subscriber(tier) {
+  const buyer = await new Buyer({ gateway: stack.gateway, rpcUrl: stack.chain.url }).connect();
+  await buyer.fund(token.address);
+  const quote = await buyer.quote({ tier, duration_days: 30, token: token.symbol });
+  await buyer.pay(quote);
+  await buyer.waitPayment(quote);
+  await buyer.token();
+  return Object.assign(buyer, { id: quote.subscription_id });
+}
+
+const dial = (buyer, { bearer = true } = {}) =>
+  new Promise((resolve, reject) => {
+    const url = `${stack.gateway.replace('http', 'ws')}/v1/streams/talk`;
+    const socket = bearer ? new WebSocket(url, ['octroi.v1', `octroi.bearer.${buyer.accessToken}`]) : new WebSocket(url, { headers: { authorization: `Bearer ${buyer.accessToken}` } });
+    socket.frames = [];
+    socket.on('message', (data) => socket.frames.push(data.toString()));
+    socket.ended = new Promise((done) => socket.once('close', (code, reason) => done({ code, reason: reason.toString() })));
+    socket.once('open', () => resolve(socket));
+    socket.once('unexpected-response', (_, response) => reject(new Error(`status ${response.statusCode}`)));
+    socket.once('error', reject);
+  });
+
+const ledger = (buyer, ask) => waitUntil('the ledger', async () => {
+  const usage = await buyer.usage();
+  return ask(usage) && usage;
+});
+
+test('a WebSocket without a good token is refused, and reaches no origin', async () => {
+  const before = seen.protocols.length;
+  await assert.rejects(dial({ accessToken: 'a.b.c' }), /status 401/);
+  await assert.rejects(dial({ accessToken: 'a.b.c' }, { bearer: false }), /status 401/);
+  assert.equal(seen.protocols.length, before);
+});
+
+test('the token as a subprotocol admits, and stays here', async () => {
+  const buyer = await subscriber('bulk');
+  const socket = await dial(buyer);
+  assert.equal(socket.protocol, 'octroi.v1');
+  assert.equal(seen.protocols.at(-1), undefined);
+  assert.equal(seen.authorization, undefined);
+  assert.equal(seen.subscription, buyer.id);
+  for (let i = 0; i < 40; i += 1) socket.send(`message ${i}`);
+  await waitUntil('all echoes', () => socket.frames.length === 40);
+  socket.close(1000);
+  assert.equal((await socket.ended).code, 1000);
+  const usage = await ledger(buyer, ({ used }) => used.messages >= 80);
+  assert.equal(usage.used.messages, 80);
+  assert.equal(usage.used.requests, 1);
+});
+
+test('a quota of messages is spent to its last one; then 1008 to both sides', async () => {
+  const buyer = await subscriber('talk');
+  const socket = await dial(buyer, { bearer: false });
+  const before = seen.messages;
+  for (let i = 0; i < 40; i += 1) socket.send(`message ${i}`);
+  const { code, reason } = await socket.ended;
+  assert.equal(code, 1008);
+  assert.match(reason, /quota-exceeded.*messages/);
+  await waitUntil('the close at the origin', () => seen.closed);
+  assert.equal(seen.closed.code, 1008);
+  const passed = seen.messages - before + socket.frames.length;
+  assert.equal(passed, 25);
+  const usage = await ledger(buyer, ({ used }) => used.messages >= 25);
+  assert.equal(usage.used.messages, 25);
+  assert.equal(usage.left.messages, 0);
+  assert.equal((await buyer.call('/v1/still')).status, 200, 'requests are left');
+});
+
+test('a revocation ends a silent WebSocket with 1008, within seconds', async () => {
+  const buyer = await subscriber('bulk');
+  const socket = await dial(buyer);
+  socket.send('hello');
+  await waitUntil('the echo', () => socket.frames.length === 1);
+  await revoke(buyer);
+  const { code, reason } = await socket.ended;
+  assert.equal(code, 1008);
+  assert.match(reason, /payment-required/);
+});
+
+async function revoke(buyer) {
+  const key = readFileSync(join(dir, 'secrets/admin.key'), 'utf8').trim();
+  const answer = await fetch(`${stack.services.adminsvc.url}/admin/v1/subscriptions/${buyer.id}/revoke`, { method: 'POST', headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' }, body: JSON.stringify({ reason: 'a test' }) });
+  assert.ok(answer.ok, `${answer.status} ${await answer.text()}`);
+}
+
+async function events(buyer) {
+  const wire = await connect(stack.ports.proxy);
+  wire.write(`GET /v1/streams/events HTTP/1.1\r\nHost: test\r\nAccept-Encoding: gzip\r\nAuthorization: Bearer ${buyer.accessToken}\r\n\r\n`);
+  return Object.assign(wire, await wire.head());
+}
+
+test('events are counted, and an ending subscription ends the stream with an event', async () => {
+  const buyer = await subscriber('bulk');
+  let encoding;
+  let response;
+  streaming = (request, answer) => {
+    encoding = request.headers['accept-encoding'];
+    response = answer;
+    answer.writeHead(200, { 'content-type': 'text/event-stream' });
+    answer.write('\ufeffdata: one\n\ndata: two\r\n\r\n: nothing\n\nevent: x\rda');
+  };
+  const wire = await events(buyer);
+  assert.equal(encoding, undefined);
+  await waitUntil('a half event', () => wire.data.includes('event: x'));
+  response.write('ta: three\r\rdata: half');
+  await waitUntil('the rest of it', () => wire.data.includes('half'));
+  const usage = await ledger(buyer, ({ days }) => days[0]?.events >= 3);
+  assert.equal(usage.days[0].events, 3);
+  await revoke(buyer);
+  const { body } = await wire.chunked();
+  const text = body.toString();
+  assert.ok(text.endsWith('\n\n'));
+  const last = text.slice(text.indexOf('event: octroi.end'));
+  assert.match(last, /^event: octroi\.end\ndata: \{[^\n]*\}\n\n$/);
+  assert.match(JSON.parse(last.split('\ndata: ')[1]).type, /payment-required$/);
+  wire.close();
+});
+
+test('bytes that run out end an event stream with the problem', async () => {
+  const buyer = await subscriber('sip');
+  const block = `data: ${'x'.repeat(60_000)}\n\n`;
+  streaming = (request, answer) => {
+    answer.writeHead(200, { 'content-type': 'text/event-stream' });
+    const more = () => { while (!answer.destroyed && answer.write(block)); answer.once('drain', more); };
+    more();
+  };
+  const wire = await events(buyer);
+  const { body } = await wire.chunked();
+  const text = body.toString();
+  const last = text.slice(text.indexOf('event: octroi.end'));
+  assert.match(JSON.parse(last.split('\ndata: ')[1]).type, /quota-exceeded$/);
+  assert.ok(text.slice(0, -last.length).endsWith('\n\n'));
+  assert.ok(body.length < 4194304 + 3 * 1048576, `${body.length} bytes passed`);
+  wire.close();
+});
