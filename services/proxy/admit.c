@@ -75,7 +75,7 @@ static enum room_result malformed(struct exchange *exchange, const char *detail)
 }
 
 /* scheme "://" authority, which becomes *authority; *target is what follows. */
-static const char *split_absolute(h2o_iovec_t *target, h2o_iovec_t *authority)
+static const char *split_absolute(h2o_iovec_t *target, h2o_iovec_t *authority, unsigned *port)
 {
     size_t skip = 0;
     if (target->len > 7 && strncasecmp(target->base, "http://", 7) == 0)
@@ -84,6 +84,7 @@ static const char *split_absolute(h2o_iovec_t *target, h2o_iovec_t *authority)
         skip = 8;
     if (!skip)
         return "the request target has no form that is served here";
+    *port = skip == 7 ? 80 : 443;
     size_t end = skip;
     while (end < target->len && target->base[end] != '/' && target->base[end] != '?')
         end++;
@@ -92,7 +93,14 @@ static const char *split_absolute(h2o_iovec_t *target, h2o_iovec_t *authority)
     return NULL;
 }
 
-static const char *set_host(struct exchange *exchange, h2o_iovec_t authority)
+static unsigned port_or(h2o_iovec_t authority, unsigned otherwise)
+{
+    unsigned port = host_port(authority);
+    return port ? port : otherwise;
+}
+
+/* `authority` and its scheme's port are those of a target in absolute form. */
+static const char *set_host(struct exchange *exchange, h2o_iovec_t authority, unsigned port)
 {
     h2o_mem_pool_t *pool = &exchange->request.pool;
     const struct http1_field *field = http1_find(&exchange->head, NAME_HOST);
@@ -109,7 +117,8 @@ static const char *set_host(struct exchange *exchange, h2o_iovec_t authority)
     size_t len;
     if (host_normalize(authority, other, &len))
         return "the target's authority is malformed";
-    if (field && !h2o_memis(other, len, exchange->host.base, exchange->host.len))
+    if (field && (!h2o_memis(other, len, exchange->host.base, exchange->host.len) ||
+                  port_or(authority, port) != port_or(http1_value(&exchange->head, field), port)))
         return "the target's authority and Host disagree";
     exchange->host = h2o_iovec_init(other, len);
     return NULL;
@@ -136,18 +145,19 @@ static const char *set_target(struct exchange *exchange)
 {
     h2o_iovec_t target = http1_slice(&exchange->head, exchange->head.target);
     h2o_iovec_t authority = {NULL, 0};
+    unsigned port = 0;
     const char *why = NULL;
     if (target.len == 1 && target.base[0] == '*') {
         if (!h2o_memis(exchange->method.base, exchange->method.len, "OPTIONS", 7))
             return "the target * is for OPTIONS only";
         exchange->path = target;
         exchange->query = h2o_iovec_init("", 0);
-        return set_host(exchange, authority);
+        return set_host(exchange, authority, port);
     }
     if (target.base[0] != '/')
-        why = split_absolute(&target, &authority);
+        why = split_absolute(&target, &authority, &port);
     if (!why)
-        why = set_host(exchange, authority);
+        why = set_host(exchange, authority, port);
     return why ? why : set_path(exchange, target);
 }
 

@@ -1,4 +1,4 @@
-/* Decoder of the chunked coding (RFC 9112 section 7.1), strict: sizes of 1 to 16 hex digits, CRLF
+/* Decoder of the chunked coding (RFC 9112 section 7.1), strict: sizes of 1 to 15 hex digits, CRLF
  * everywhere, extensions and trailers bounded. It works in place and keeps its place between
  * reads. */
 #ifndef PROXY_CHUNK_H

@@ -22,6 +22,7 @@ static void drop_ours(struct exchange *exchange)
     if (!exchange->trusted) {
         drop(exchange, NAME_X_FORWARDED_PROTO);
         drop(exchange, NAME_X_FORWARDED_HOST);
+        drop(exchange, NAME_X_FORWARDED_OTHER);
     }
     if (exchange->head.minor == 0)
         drop(exchange, NAME_EXPECT);

@@ -35,20 +35,46 @@ static const struct {
  * by one look. */
 static uint32_t first_letters[32];
 
-__attribute__((constructor)) static void fill_first_letters(void)
+/* Lower case, a hyphen for an underscore. */
+static unsigned char folded[256];
+
+__attribute__((constructor)) static void fill_tables(void)
 {
+    for (unsigned c = 0; c < ARRAY_LEN(folded); c++)
+        folded[c] = c == '_'               ? '-'
+                    : c >= 'A' && c <= 'Z' ? (unsigned char)(c | 0x20)
+                                           : (unsigned char)c;
     for (size_t i = NAME_OTHER + 1; i < NAME_COUNT; i++)
         first_letters[names[i].len] |= 1U << (names[i].text[0] & 31);
 }
 
-static enum http1_name lookup(const char *name, size_t len)
+static bool folded_equal(const char *sent, const char *name, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (folded[(unsigned char)sent[i]] != folded[(unsigned char)name[i]])
+            return false;
+    return true;
+}
+
+static enum http1_name lookup_known(const char *name, size_t len)
 {
     if (len >= ARRAY_LEN(first_letters) || !(first_letters[len] >> (name[0] & 31) & 1))
         return NAME_OTHER;
     for (size_t i = NAME_OTHER + 1; i < NAME_COUNT; i++)
-        if (names[i].len == len && strncasecmp(names[i].text, name, len) == 0)
+        if (names[i].len == len && folded_equal(name, names[i].text, len))
             return (enum http1_name)i;
     return NAME_OTHER;
+}
+
+/* With an underscore for a hyphen it is found too. */
+static enum http1_name lookup(const char *name, size_t len)
+{
+    static const size_t family = sizeof("x-forwarded-") - 1;
+    enum http1_name id = lookup_known(name, len);
+    if (id == NAME_OTHER && len > family && (name[0] | 0x20) == 'x' &&
+        folded_equal(name, "x-forwarded-", family))
+        return NAME_X_FORWARDED_OTHER;
+    return id;
 }
 
 enum http1_result http1_fail(struct http1_reader *reader, enum problem problem, const char *detail)
@@ -145,9 +171,13 @@ static enum http1_result read_field(struct http1_reader *reader, struct http1_he
         result = read_value(reader, field);
     if (result != HTTP1_DONE)
         return result;
-    enum http1_name id = lookup(reader->buf + field->name, field->name_len);
+    const char *name = reader->buf + field->name;
+    enum http1_name id = lookup(name, field->name_len);
+    /* content_length means nothing here, and must not mean something behind us. */
+    field->dropped = id != NAME_OTHER && memchr(name, '_', field->name_len);
+    if (field->dropped)
+        id = NAME_OTHER;
     field->id = (uint8_t)id;
-    field->dropped = false;
     head->count++;
     if (!head->first[id])
         head->first[id] = (uint32_t)head->count;
@@ -194,11 +224,7 @@ bool http1_is_token(const char *text, size_t len)
 
 bool http1_same_name(const char *sent, const char *name, size_t len)
 {
-    for (size_t i = 0; i < len; i++)
-        if (tolower((unsigned char)(sent[i] == '_' ? '-' : sent[i])) !=
-            tolower((unsigned char)name[i]))
-            return false;
-    return true;
+    return folded_equal(sent, name, len);
 }
 
 /* The next element of a comma-separated list, trimmed; false at its end. */
@@ -226,6 +252,20 @@ bool http1_list_has(h2o_iovec_t list, const char *token)
         if (element.len == len && strncasecmp(element.base, token, len) == 0)
             return true;
     return false;
+}
+
+enum http1_result http1_check_connection(struct http1_reader *reader, const struct http1_head *head)
+{
+    size_t options = 0;
+    for (size_t i = 0; head->seen[NAME_CONNECTION] && i < head->count; i++) {
+        if (head->fields[i].id != NAME_CONNECTION)
+            continue;
+        h2o_iovec_t value = http1_value(head, &head->fields[i]), element;
+        while (list_next(&value, &element))
+            if (++options > CONNECTION_OPTIONS_MAX)
+                return http1_fail(reader, PROBLEM_BAD_REQUEST, "Connection has too many options");
+    }
+    return HTTP1_DONE;
 }
 
 bool http1_persists(const struct http1_head *head)
@@ -322,11 +362,35 @@ void http1_drop_hop_by_hop(struct http1_head *head)
     }
 }
 
-static bool trailer_forbidden(unsigned id)
+/* What has its meaning only before a body (RFC 9110 section 6.5.1): a receiver that merges trailers
+ * into the head must not be misled. */
+static const char *const head_only[] = {
+    "cookie",
+    "set-cookie",
+    "content-type",
+    "content-encoding",
+    "content-range",
+    "cache-control",
+    "www-authenticate",
+    "location",
+    "vary",
+    "range",
+    "max-forwards",
+    "if-match",
+    "if-none-match",
+    "origin",
+    "age",
+};
+
+static bool trailer_forbidden(const char *lines, const struct http1_field *field)
 {
-    return hop_by_hop(id) || protected(id) || id == NAME_X_FORWARDED_FOR ||
-           id == NAME_X_FORWARDED_HOST || id == NAME_X_FORWARDED_PROTO || id == NAME_FORWARDED ||
-           id == NAME_OCTROI_SUBSCRIPTION || id == NAME_OCTROI_TIER;
+    if (field->dropped || field->id != NAME_OTHER)
+        return true;
+    for (size_t i = 0; i < ARRAY_LEN(head_only); i++)
+        if (strlen(head_only[i]) == field->name_len &&
+            folded_equal(lines + field->name, head_only[i], field->name_len))
+            return true;
+    return false;
 }
 
 int http1_check_trailers(char *lines, size_t *len)
@@ -341,7 +405,7 @@ int http1_check_trailers(char *lines, size_t *len)
         size_t start = reader.at;
         if (read_field(&reader, &head) != HTTP1_DONE)
             return -1;
-        if (trailer_forbidden(field.id))
+        if (trailer_forbidden(lines, &field))
             continue;
         memmove(lines + out, lines + start, reader.at - start);
         out += reader.at - start;

@@ -5,6 +5,8 @@
 
 #include "services/proxy/http1.h"
 
+#define CONNECTION_OPTIONS_MAX 32
+
 struct http1_reader {
     const char *buf;
     size_t len;
@@ -22,6 +24,9 @@ enum http1_result http1_read_fields(struct http1_reader *reader, struct http1_he
 enum http1_result http1_read_crlf(struct http1_reader *reader, const char *detail);
 /* The first control character but HTAB at or behind p; end where there is none. */
 const char *http1_find_control(const char *p, const char *end);
+/* Each option of Connection is compared with each field: they are bounded. */
+enum http1_result http1_check_connection(struct http1_reader *reader,
+                                         const struct http1_head *head);
 /* Connection: close / keep-alive against the version's default. */
 bool http1_persists(const struct http1_head *head);
 /* Content-Length, once, digits only. */

@@ -126,7 +126,9 @@ static enum http1_result read_all(struct http1_reader *reader, struct http1_head
         return result;
     if (reader->at > reader->limits->head_bytes)
         return http1_fail(reader, PROBLEM_HEADERS_TOO_LARGE, NULL);
-    result = check_host(reader, head);
+    result = http1_check_connection(reader, head);
+    if (result == HTTP1_DONE)
+        result = check_host(reader, head);
     if (result == HTTP1_DONE)
         result = check_framing(reader, head);
     return result == HTTP1_DONE ? check_expect(reader, head) : result;

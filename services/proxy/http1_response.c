@@ -75,6 +75,8 @@ static enum http1_result read_all(struct http1_reader *reader, struct http1_head
                              : reader->at > reader->limits->head_bytes)
         return http1_fail(reader, PROBLEM_BAD_GATEWAY, "the head is too large");
     if (result == HTTP1_DONE)
+        result = http1_check_connection(reader, head);
+    if (result == HTTP1_DONE)
         result = http1_read_length(reader, head);
     return result == HTTP1_DONE ? read_coding(reader, head) : result;
 }

@@ -2,6 +2,7 @@
  * only is refused. */
 #include "services/proxy/path.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <string.h>
 
@@ -44,6 +45,10 @@ static size_t decode(const char *in, size_t left, char *out, const char **why)
         return 0;
     }
     unsigned c = (unsigned)high << 4 | (unsigned)low;
+    if (c == 0xc0 || c == 0xc1) {
+        *why = "the path holds an overlong encoding";
+        return 0;
+    }
     if (c == 0 || c == '/' || c == '\\') {
         *why = "the path holds an encoded slash, backslash or NUL";
         return 0;
@@ -93,6 +98,21 @@ static unsigned dots(const char *buf, size_t at, size_t end)
     return 0;
 }
 
+/* "..;x" is a dot segment to servers that cut parameters off segments, and a name to all others. */
+static bool dotted_parameters(const char *buf, size_t len)
+{
+    for (size_t at = 1; at < len; at++) {
+        size_t dot = at;
+        if (buf[at - 1] != '/' || buf[at] != '.')
+            continue;
+        while (dot < len && dot - at < 2 && buf[dot] == '.')
+            dot++;
+        if (dot < len && (buf[dot] == ';' || (len - dot >= 3 && memcmp(buf + dot, "%3B", 3) == 0)))
+            return true;
+    }
+    return false;
+}
+
 static size_t remove_segments(char *buf, size_t len)
 {
     size_t out = 0; /* buf[0, out) is normal and has no trailing slash */
@@ -124,6 +144,8 @@ const char *path_normalize(h2o_iovec_t in, char *out, size_t *out_len)
     const char *why = decode_all(in, out, &len);
     if (why)
         return why;
+    if (dotted_parameters(out, len))
+        return "the path holds a dot segment with parameters";
     *out_len = remove_segments(out, len);
     return NULL;
 }
@@ -141,11 +163,32 @@ static bool port_valid(const char *text, size_t len)
     return port <= 65535;
 }
 
-static bool host_char(char c, bool literal)
+static bool host_char(char c)
 {
-    if (literal)
-        return hex_digit(c) >= 0 || c == ':' || c == '.';
     return unreserved((unsigned char)c) && c != '~';
+}
+
+/* An IPv6 address, brackets included. */
+static bool literal_valid(const char *text, size_t len)
+{
+    char copy[INET6_ADDRSTRLEN];
+    struct in6_addr address;
+    if (len < 4 || len - 2 >= sizeof(copy))
+        return false;
+    memcpy(copy, text + 1, len - 2);
+    copy[len - 2] = '\0';
+    return strlen(copy) == len - 2 && inet_pton(AF_INET6, copy, &address) == 1;
+}
+
+unsigned host_port(h2o_iovec_t in)
+{
+    const char *colon = memrchr(in.base, ':', in.len);
+    unsigned port = 0;
+    if (!colon || memchr(colon, ']', in.len - (size_t)(colon - in.base)))
+        return 0;
+    for (colon++; colon < in.base + in.len; colon++)
+        port = port * 10 + (unsigned)(*colon - '0');
+    return port;
 }
 
 int host_normalize(h2o_iovec_t in, char *out, size_t *out_len)
@@ -161,12 +204,11 @@ int host_normalize(h2o_iovec_t in, char *out, size_t *out_len)
         return -1;
     if (!literal && host > 1 && in.base[host - 1] == '.')
         host--;
-    if (host == 0 || host > 255 || (literal && host < 4))
+    if (host == 0 || host > 255 || (literal && !literal_valid(in.base, host)))
         return -1;
     for (size_t i = 0; i < host; i++) {
         char c = in.base[i];
-        bool bracket = literal && (i == 0 || i == host - 1);
-        if (!bracket && !host_char(c, literal))
+        if (!literal && !host_char(c))
             return -1;
         out[len++] = (char)tolower((unsigned char)c);
     }
