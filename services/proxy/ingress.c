@@ -6,6 +6,7 @@
 #include "libcommon/log.h"
 #include "libcommon/mem.h"
 #include "services/proxy/client.h"
+#include "services/proxy/ip_slot.h"
 #include "services/proxy/proxy_protocol.h"
 #include "services/proxy/tls_conn.h"
 
@@ -198,8 +199,26 @@ static void take_header(struct ingress *ingress, const struct proxy_header *head
     peer->text_len = address_text(&peer->address, peer->text);
 }
 
+/* False where this client's address has as many connections as it may. A proxy that we trust has
+ * many clients. */
+static bool take_slot(struct worker *worker, const struct peer *peer, struct io *io)
+{
+    const struct generation *generation = worker->priv->generation;
+    int64_t limit = generation->config->limits.connections_per_ip;
+    if (limit == 0 || cidr_contains(&generation->trusted, &peer->address))
+        return true;
+    io->slot = ip_slot_take(worker->priv->proxy->ip_slots, &peer->address, limit);
+    if (!io->slot)
+        metric_add(worker->priv->stats.refused, 1);
+    return io->slot;
+}
+
 static void after_header(struct ingress *ingress)
 {
+    if (!take_slot(ingress->worker, &ingress->peer, &ingress->io)) {
+        give_up(ingress, "limit", NULL);
+        return;
+    }
     if (!ingress->server) {
         ingress->early = ingress->in;
         ingress->in = (struct io_queue){.len = 0};
@@ -256,7 +275,7 @@ static void on_read(h2o_socket_t *sock, const char *err)
     }
 }
 
-static struct ingress *enqueue(struct listener *listener, int fd, const struct peer *peer)
+static struct ingress *enqueue(struct listener *listener, struct io io, const struct peer *peer)
 {
     struct worker_private *priv = listener->worker->priv;
     struct ingress *ingress = mem_zalloc(sizeof(*ingress));
@@ -264,7 +283,7 @@ static struct ingress *enqueue(struct listener *listener, int fd, const struct p
         give_up(priv->ingress, "crowded", NULL);
     ingress->worker = listener->worker;
     ingress->peer = *peer;
-    ingress->io.fd = fd;
+    ingress->io = io;
     ingress->timer.fire = on_timeout;
     ingress->server = listener->tls ? tls_server_ref(listener->tls) : NULL;
     ingress->prev = priv->ingress_last;
@@ -287,14 +306,20 @@ void ingress_new(struct listener *listener, int fd, const struct sockaddr *sa)
 {
     struct worker *worker = listener->worker;
     struct peer peer = {.listener = listener->config};
+    struct io io = {.fd = fd};
     bool header = listener->config->proxy_protocol == PROXY_PROTOCOL_REQUIRED;
     metric_add(worker->priv->stats.connections, 1);
     peer_set(&peer, sa);
-    if (!header && !listener->tls) {
-        client_new(worker, (struct io){.fd = fd}, &peer, NULL, 0);
+    if (!header && !take_slot(worker, &peer, &io)) {
+        io_close(&io);
+        ingress_closed(worker);
         return;
     }
-    struct ingress *ingress = enqueue(listener, fd, &peer);
+    if (!header && !listener->tls) {
+        client_new(worker, io, &peer, NULL, 0);
+        return;
+    }
+    struct ingress *ingress = enqueue(listener, io, &peer);
     if (!header) {
         begin_tls(ingress);
         return;

@@ -1,5 +1,6 @@
 /* System calls of the data plane, with their retries. */
 #include "services/proxy/io.h"
+#include "services/proxy/ip_slot.h"
 
 #include "libcommon/mem.h"
 #include "services/proxy/tls_conn.h"
@@ -21,6 +22,7 @@ h2o_socket_t *io_attach(struct io *io, h2o_loop_t *loop, void *data)
 void io_close(struct io *io)
 {
     tls_conn_free(&io->tls);
+    ip_slot_release(&io->slot);
     if (io->sock)
         h2o_socket_close(io->sock);
     else if (io->fd >= 0)

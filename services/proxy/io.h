@@ -13,12 +13,14 @@
 #define IO_AGAIN    (-2)
 #define IO_READ_MIN (32 * 1024) /* TLS hands out whole records */
 
+struct ip_slot;
 struct tls_conn;
 
 struct io {
     int fd;
     struct tls_conn *tls; /* NULL: in the clear */
     h2o_socket_t *sock;   /* NULL: the loop does not know of it yet */
+    struct ip_slot *slot; /* what its client's address has taken, given back with it; NULL: none */
 };
 
 /* The loop's handle of the descriptor, made where there is none yet; `data` becomes its data. */

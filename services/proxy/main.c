@@ -6,6 +6,8 @@
 #include "services/proxy/access_log.h"
 #include "services/proxy/billing.h"
 #include "services/proxy/health.h"
+#include "services/proxy/ip_rate.h"
+#include "services/proxy/ip_slot.h"
 #include "services/proxy/registry.h"
 #include "services/proxy/resolver.h"
 #include "services/proxy/status.h"
@@ -14,7 +16,8 @@
 #include <signal.h>
 #include <sys/resource.h>
 
-#define SPARE_FILES 128 /* descriptors that are not connections */
+#define IP_RATE_ENTRIES (1 << 17) /* 2 MiB, touched as addresses come */
+#define SPARE_FILES     128       /* descriptors that are not connections */
 
 /* Each connection may need one towards its origin. */
 static void set_connection_limit(struct proxy *proxy)
@@ -74,6 +77,8 @@ static int start(struct service *service, struct err *err)
     proxy->service = service;
     proxy->started_ms = clock_mono_ms(&clock_system);
     proxy->registry = registry_new();
+    proxy->ip_rate = ip_rate_new(IP_RATE_ENTRIES);
+    proxy->ip_slots = ip_slots_new();
     if (generation_new(service_configuration(service), proxy->registry, &proxy->generation, err))
         return -1;
     if (access_log_new(&proxy->generation->config->access_log, &proxy->access_log, err))
@@ -117,6 +122,8 @@ static void stop(struct service *service)
         worker_free(&proxy->workers[i]);
     free(proxy->workers);
     resolver_stop(&proxy->resolver);
+    ip_rate_free(&proxy->ip_rate);
+    ip_slots_free(&proxy->ip_slots);
     access_log_free(&proxy->access_log);
     health_stop(&proxy->health);
     generation_free(&proxy->generation);

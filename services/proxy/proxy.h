@@ -8,6 +8,8 @@
 
 struct access_log;
 struct billing;
+struct ip_rate;
+struct ip_slots;
 struct registry;
 struct worker;
 
@@ -21,6 +23,8 @@ struct proxy {
     struct resolver *resolver;
     struct access_log *access_log;
     struct health *health;
+    struct ip_rate *ip_rate;
+    struct ip_slots *ip_slots;
     int64_t connection_limit; /* limits.connections, or what descriptors allow */
     atomic_int_fast64_t connections;
     atomic_int_fast64_t in_flight;

@@ -26,6 +26,7 @@ struct request {
     enum problem problem;       /* of the refusal, PROBLEM_NONE */
     const char *problem_detail; /* pool, or static; NULL */
     int64_t retry_after_s;      /* 0: none */
+    int64_t rate;               /* that was exceeded, a second; 0: none */
     struct exchange *exchange;
 };
 

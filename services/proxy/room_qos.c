@@ -45,6 +45,7 @@ static bool within_rate(struct request *request, const struct subscription *sub)
                   request->worker->now_ns, &retry_ns))
         return true;
     request->retry_after_s = (retry_ns + SECOND - 1) / SECOND;
+    request->rate = limits->rate;
     request_refuse(request, PROBLEM_RATE_EXCEEDED, "%lld requests a second are allowed",
                    (long long)limits->rate);
     return false;

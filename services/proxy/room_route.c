@@ -1,8 +1,11 @@
 /* The room that finds the route of a request, answers where the route does so by itself (a
  * redirection, a fixed answer, a browser's preflight), and sets the bound of the body. */
 #include "services/proxy/handshake.h"
+#include "services/proxy/ip_rate.h"
 
 #include <string.h>
+
+#define SECOND 1000000000LL
 
 /* Answers with a Location of these parts. */
 static enum room_result move(struct exchange *exchange, unsigned status, const h2o_iovec_t *parts,
@@ -66,12 +69,36 @@ static enum room_result bound_body(struct exchange *exchange, const struct route
     return ROOM_REJECT;
 }
 
+static bool take_rate(struct request *request, uint64_t scope, int64_t rate, int64_t burst)
+{
+    struct ip_rate *table = request->worker->priv->proxy->ip_rate;
+    int64_t retry_ns;
+    if (rate <= 0 || ip_rate_take(table, &request->exchange->client, scope, rate, burst,
+                                  request->worker->now_ns, &retry_ns))
+        return true;
+    request->retry_after_s = (retry_ns + SECOND - 1) / SECOND;
+    request->rate = rate;
+    request_refuse(request, PROBLEM_RATE_EXCEEDED,
+                   "%lld requests a second of one address are allowed", (long long)rate);
+    return false;
+}
+
+/* What matches no route counts too: searching is not free of charge. */
+static bool within_rates(struct request *request, const struct route *route)
+{
+    const struct limits_config *limits = &request->exchange->generation->config->limits;
+    return take_rate(request, 0, limits->rate_per_ip, limits->burst_per_ip) &&
+           (!route || take_rate(request, route->scope, route->rate_per_ip, route->burst_per_ip));
+}
+
 static enum room_result enter(struct request *request)
 {
     struct exchange *exchange = request->exchange;
     const struct route *route =
         route_match(exchange->generation->routes, exchange->host, path_of(exchange));
     request->route = route;
+    if (!within_rates(request, route))
+        return ROOM_REJECT;
     if (!route) {
         request_refuse(request, PROBLEM_NOT_FOUND, "no route matches this host and path");
         return ROOM_REJECT;

@@ -292,6 +292,9 @@ static int add_route(struct route_table *table, const struct route_config *confi
     route->service = config->service[0] ? config->service : NULL;
     route->protocols = config->protocol_set;
     route->body_bytes = config->limits ? config->limits->body_bytes : general->limits.body_bytes;
+    route->rate_per_ip = config->rate_per_ip;
+    route->burst_per_ip = config->burst_per_ip;
+    route->scope = hash_text(table, slice(route->name)) | 1;
     set_redirect(route, config->redirect);
     if (set_words(route, config, err))
         return -1;

@@ -39,6 +39,8 @@ struct route {
     struct header_edit request_edit, response_edit;
     struct cors *cors;                    /* NULL: none */
     int64_t body_bytes;                   /* 0: no limit */
+    int64_t rate_per_ip, burst_per_ip;    /* rate 0: no limit of its own */
+    uint64_t scope;                       /* of that rate: the same after a reload; never 0 */
     struct pool_timeouts_config timeouts; /* its pool's, with its own instead */
     int64_t request_ms;                   /* for the whole exchange; 0: no limit */
     int64_t attempts;                     /* 0: as its pool says */
