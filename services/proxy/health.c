@@ -48,6 +48,13 @@ static int64_t next_due(struct health *health, const struct target *target, int6
     return now_ms + interval * 9 / 10 + (int64_t)(draw(health) % (uint64_t)(interval / 5 + 1));
 }
 
+static void set_gauge(struct health *health, unsigned metric, const struct pool *pool,
+                      const struct backend *backend, int64_t value)
+{
+    const char *const labels[] = {pool->name, backend ? backend->authority.base : NULL};
+    metric_set(metrics_cell(health->metrics, metric, labels), value);
+}
+
 static void judge(struct health *health, struct target *target, bool good, const char *why)
 {
     const struct pool *pool = target->check.pool;
@@ -57,8 +64,10 @@ static void judge(struct health *health, struct target *target, bool good, const
     if (!good)
         log_debug("health check failed", LOG_STR(POOL, pool->name),
                   LOG_STR(BACKEND, backend->authority.base), LOG_STR(ERROR, why));
-    if (fitness_checked(backend, pool, pool->config->health, good, now_ms, health->metrics) &&
-        !good)
+    if (!fitness_checked(backend, pool, pool->config->health, good, now_ms, health->metrics))
+        return;
+    set_gauge(health, STATS_BACKEND_UP, pool, backend, good);
+    if (!good)
         log_warn("backend is down", LOG_STR(POOL, pool->name),
                  LOG_STR(BACKEND, backend->authority.base), LOG_STR(ERROR, why));
 }
@@ -168,13 +177,6 @@ static void adopt(struct health *health, const struct pool_set *pools)
     for (size_t i = 0; pools && i < pools->count; i++)
         add_targets(health, &pools->pools[i], &times, now_ms);
     free(times.due_ms);
-}
-
-static void set_gauge(struct health *health, unsigned metric, const struct pool *pool,
-                      const struct backend *backend, int64_t value)
-{
-    const char *const labels[] = {pool->name, backend ? backend->authority.base : NULL};
-    metric_set(metrics_cell(health->metrics, metric, labels), value);
 }
 
 static void show_backend(struct health *health, const struct pool *pool,

@@ -9,18 +9,23 @@
 #include <string.h>
 #include <sys/un.h>
 
-#define RECEIVED_MAX (64 * 1024) /* of an answer; by then its status is known */
+#define RECEIVED_MAX (64 * 1024) /* of a head, and of a body */
 
-static size_t count(struct health_check *check, size_t len)
+/* A body is cut there, and no fault: its status is known. A head is one. */
+static size_t on_body(char *data, size_t size, size_t number, void *arg)
 {
-    check->received += len;
-    return check->received > RECEIVED_MAX ? 0 : len;
+    struct health_check *check = arg;
+    (void)data;
+    check->body += size * number;
+    return check->body > RECEIVED_MAX ? 0 : size * number;
 }
 
-static size_t on_bytes(char *data, size_t size, size_t number, void *arg)
+static size_t on_header(char *data, size_t size, size_t number, void *arg)
 {
+    struct health_check *check = arg;
     (void)data;
-    return count(arg, size * number);
+    check->head += size * number;
+    return check->head > RECEIVED_MAX ? 0 : size * number;
 }
 
 static bool is_tls(const struct health_check *check)
@@ -98,9 +103,9 @@ static void set_request(struct health_check *check)
     curl_easy_setopt(check->easy, CURLOPT_HTTPHEADER, check->headers);
     curl_easy_setopt(check->easy, CURLOPT_PATH_AS_IS, 1L);
     curl_easy_setopt(check->easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-    curl_easy_setopt(check->easy, CURLOPT_WRITEFUNCTION, on_bytes);
+    curl_easy_setopt(check->easy, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(check->easy, CURLOPT_WRITEDATA, check);
-    curl_easy_setopt(check->easy, CURLOPT_HEADERFUNCTION, on_bytes);
+    curl_easy_setopt(check->easy, CURLOPT_HEADERFUNCTION, on_header);
     curl_easy_setopt(check->easy, CURLOPT_HEADERDATA, check);
 }
 
@@ -132,7 +137,7 @@ static void set_manners(struct health_check *check)
 int health_check_begin(struct health_check *check, struct err *err)
 {
     check->easy = curl_easy_init();
-    check->received = 0;
+    check->head = check->body = 0;
     check->error[0] = '\0';
     if (!check->easy)
         return err_set(err, "no transfer can be made");
@@ -150,7 +155,7 @@ int health_check_verdict(struct health_check *check, CURLcode code, struct err *
     const struct health_config *rules = check->pool->config->health;
     long status = 0;
     curl_easy_getinfo(check->easy, CURLINFO_RESPONSE_CODE, &status);
-    bool cut = code == CURLE_WRITE_ERROR && check->received > RECEIVED_MAX;
+    bool cut = code == CURLE_WRITE_ERROR && check->body > RECEIVED_MAX;
     if (code != CURLE_OK && !cut)
         return err_set(err, "%s", check->error[0] ? check->error : curl_easy_strerror(code));
     if (rules->type == HEALTH_TCP)

@@ -13,7 +13,7 @@ struct health_check {
     const struct backend_config *config;
     CURL *easy; /* NULL: none under way */
     struct curl_slist *headers, *route;
-    size_t received;
+    size_t head, body; /* bytes that came */
     char error[CURL_ERROR_SIZE];
 };
 

@@ -1,0 +1,122 @@
+// Health checks: what is asked, when a backend is down and up again, over HTTP and a connection alone.
+import assert from 'node:assert/strict';
+import net from 'node:net';
+import { after, before, describe, test } from 'node:test';
+
+import { Gate, origins, tally } from '../support/gate.mjs';
+import { freePort, waitUntil } from '../support/process.mjs';
+import { ok } from '../support/raw.mjs';
+
+const sick = 'HTTP/1.1 500 Sick\r\nContent-Length: 0\r\n\r\n';
+
+const up = (gate, pool, origin) => gate.metric('backend_up', `pool="${pool}",backend="127.0.0.1:${origin.port}"`);
+const becomes = (gate, pool, origin, value) => waitUntil(`${pool} ${value}`, async () => (await up(gate, pool, origin)) === value);
+
+describe('a backend by HTTP', () => {
+  let set;
+  let gate;
+  let health;
+  let times;
+
+  before(async () => {
+    set = await origins('a', 'b');
+    health = [];
+    times = [];
+    set.a.on = (request) => {
+      if (request.target !== '/well?deep=1') return ok('a');
+      times.push(performance.now());
+      health.push(request);
+      return set.a.answer ?? ok('');
+    };
+    gate = await new Gate({
+      pools: {
+        p: `{ backends: ${set.urls}, health: { path: "/well?deep=1", method: HEAD, host: health.test, interval: 100ms, timeout: 100ms, rise: 2, fall: 3, expect: 200-399 } }`,
+        only: `{ backends: ["${set.a.url}"], health: { path: "/well?deep=1", interval: 100ms, timeout: 100ms, rise: 1, fall: 1 } }`,
+      },
+    }).start();
+  });
+  after(async () => {
+    await gate?.stop();
+    await set?.stop();
+  });
+
+  test('is asked at once, as configured', async () => {
+    await waitUntil('the first check', () => health.some((request) => request.method === 'HEAD'));
+    const request = health.find(({ method }) => method === 'HEAD');
+    assert.equal(request.headers.host, 'health.test');
+    assert.equal(request.target, '/well?deep=1');
+  });
+
+  test('at times that have jitter', async () => {
+    const heads = () => times.filter((_, i) => health[i].method === 'HEAD');
+    await waitUntil('checks', () => heads().length > 12);
+    const gaps = heads().slice(1).map((time, i) => Math.round(time - heads()[i]));
+    assert.ok(new Set(gaps).size > 2, `${gaps}`);
+  });
+
+  test('falls after so many bad ones, and rises after so many good ones', async () => {
+    health.length = times.length = 0;
+    set.a.answer = sick;
+    await becomes(gate, 'p', set.a, 0);
+    assert.ok(health.filter(({ method }) => method === 'HEAD').length >= 3);
+    const names = [];
+    for (let i = 0; i < 10; i++) names.push(await gate.text_of('/p'));
+    assert.deepEqual(tally(names), { b: 10 });
+    set.a.answer = null;
+    await becomes(gate, 'p', set.a, 1);
+    await waitUntil('its share', async () => (await gate.text_of('/p')) === 'a');
+    for (const state of ['down', 'up']) assert.equal(await gate.metric('backend_changes_total', `pool="p",kind="health",state="${state}"`), 1);
+  });
+
+  test('one bad check is nothing', async () => {
+    let bad = 0;
+    set.a.on = (request) => {
+      if (request.method !== 'HEAD') return ok(request.target.startsWith('/well') ? '' : 'a');
+      bad += 1;
+      return bad % 3 ? sick : ok('');
+    };
+    await waitUntil('checks', () => bad > 12);
+    assert.equal(await gate.metric('backend_changes_total', 'pool="p",kind="health",state="down"'), 1);
+    set.a.on = null;
+  });
+
+  test('which is the only one is still tried', async () => {
+    set.a.on = (request) => (request.target.startsWith('/well') ? sick : ok('a'));
+    await becomes(gate, 'only', set.a, 0);
+    assert.equal(await gate.text_of('/only'), 'a');
+  });
+
+  test('that does not answer in time is down, and so is one whose answer is endless or no HTTP', async () => {
+    set.a.on = () => ok('');
+    await becomes(gate, 'only', set.a, 1);
+    set.a.on = () => undefined;
+    await becomes(gate, 'only', set.a, 0);
+    for (const answer of ['nonsense\r\n\r\n', `HTTP/1.1 200 OK\r\n${'X: y\r\n'.repeat(20000)}`]) {
+      set.a.on = () => ok('');
+      await becomes(gate, 'only', set.a, 1);
+      set.a.on = () => answer;
+      await becomes(gate, 'only', set.a, 0);
+    }
+    // A large body is no fault.
+    set.a.on = () => ok('x'.repeat(300_000));
+    await becomes(gate, 'only', set.a, 1);
+  });
+});
+
+test('a backend by a connection alone, at a port of its own', async (t) => {
+  const set = await origins('a');
+  const port = await freePort();
+  const gate = await new Gate({
+    pools: { p: `{ backends: ${set.urls}, health: { type: tcp, port: ${port}, interval: 100ms, timeout: 50ms, rise: 1, fall: 2 } }` },
+  }).start();
+  const server = net.createServer((socket) => socket.on('error', () => {}).resume());
+  t.after(async () => {
+    await gate.stop();
+    await set.stop();
+    server.close();
+  });
+  await becomes(gate, 'p', set.a, 0);
+  await new Promise((resolve) => server.listen(port, '127.0.0.1', resolve));
+  await becomes(gate, 'p', set.a, 1);
+  assert.equal(set.a.requests.length, 0);
+});
