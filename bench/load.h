@@ -43,6 +43,7 @@ enum load_state {
 struct load_conn {
     int fd;
     SSL *ssl;
+    SSL_SESSION *session; /* for the next connection in this place */
     enum load_state state;
     bool writing, in_head;
     int64_t opened_ns, due_ns; /* due: when its request should have been sent */

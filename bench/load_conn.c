@@ -16,7 +16,6 @@
 
 static int epoll;
 static SSL_CTX *tls;
-static SSL_SESSION *session; /* the newest, for the next connection */
 static char *input;
 
 /* HTTP/2: preface with empty SETTINGS, and GET / of https://bench on stream 1 out of HPACK's static
@@ -28,9 +27,9 @@ static const char http2_ack[] = "\0\0\0\4\1\0\0\0\0";
 
 static int on_session(SSL *ssl, SSL_SESSION *fresh)
 {
-    (void)ssl;
-    SSL_SESSION_free(session);
-    session = fresh;
+    struct load_conn *conn = SSL_get_app_data(ssl);
+    SSL_SESSION_free(conn->session);
+    conn->session = fresh;
     return 1;
 }
 
@@ -243,8 +242,9 @@ static void on_connected(struct load_conn *conn)
     conn->ssl = SSL_new(tls);
     SSL_set_fd(conn->ssl, conn->fd);
     SSL_set_tlsext_host_name(conn->ssl, "bench");
-    if (load_options.resume && session)
-        SSL_set_session(conn->ssl, session);
+    SSL_set_app_data(conn->ssl, conn);
+    if (conn->session)
+        SSL_set_session(conn->ssl, conn->session);
     conn->state = LOAD_SHAKING;
     shake(conn);
 }

@@ -117,7 +117,10 @@ static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
         if (RAND_bytes(iv, EVP_CIPHER_get_iv_length(tickets->cipher)) != 1)
             return -1;
     }
-    int result = start(tickets, &key, iv, cipher, mac, sealing) ? -1 : at == 0 ? 1 : 2;
+    /* Under TLS 1.3 clients use a ticket once: without a new one they resume every other time only
+     * (RFC 8446, appendix C.4). */
+    bool renew = at > 0 || (!sealing && SSL_version(ssl) == TLS1_3_VERSION);
+    int result = start(tickets, &key, iv, cipher, mac, sealing) ? -1 : renew ? 2 : 1;
     mem_wipe(&key, sizeof(key));
     return result;
 }

@@ -1,25 +1,28 @@
 // Bugs that were found once, each by its name.
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import tls from 'node:tls';
 
 import { freePort, removeDirectory, temporaryDirectory } from '../support/process.mjs';
-import { RawOrigin, ask } from '../support/raw.mjs';
+import { RawOrigin, answering, ask, ok } from '../support/raw.mjs';
 import { Service } from '../support/service.mjs';
 
 const GET = 'GET / HTTP/1.1\r\nHost: test\r\n\r\n';
 
-// A proxy in front of one raw origin, for the time of `use(port)`.
-async function withProxy(handle, extra, use) {
+// A proxy in front of one origin, for the time of `use(port)`. `listener(dir)` is what its listener has besides an address.
+async function withProxy({ origin, pool = '', listener = () => '' }, use) {
   const dir = temporaryDirectory('regression');
-  const origin = await new RawOrigin(handle).start();
+  await origin.start();
   const port = await freePort();
   const opsPort = await freePort();
   const config = `
-listeners: ["127.0.0.1:${port}"]
+listeners: [{ address: "127.0.0.1:${port}"${listener(dir)} }]
 workers: "1"
 ops: { address: "127.0.0.1:${opsPort}" }
 timeouts: { drain_delay: 0s, shutdown: 1s }
-pools: { raw: { backends: ["http://127.0.0.1:${origin.port}"], ${extra} } }
+pools: { raw: { backends: ["http://127.0.0.1:${origin.port}"]${pool} } }
 routes: [{ path: /, pool: raw }]
 `;
   const proxy = new Service('proxy', { dir, opsPort, config });
@@ -40,9 +43,35 @@ test('an origin that sends its head a byte at a time does not move the deadline 
     await wire.write('HTTP/1.1 200 OK\r\nX-Slow: ');
     dripping = setInterval(() => wire.ended || wire.write('x'), 50);
   };
-  await withProxy(drip, 'timeouts: { response_head: 500ms }', async (port) => {
+  await withProxy({ origin: new RawOrigin(drip), pool: ', timeouts: { response_head: 500ms }' }, async (port) => {
     const { status } = await ask(port, GET);
     assert.equal(status, 504);
   });
   clearInterval(dripping);
+});
+
+function certificate(dir) {
+  const [key, cert] = [join(dir, 'key.pem'), join(dir, 'cert.pem')];
+  execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2', '-subj', '/CN=test', '-keyout', key, '-out', cert], { stdio: 'pipe' });
+  return `, tls: { certificate: "${cert}", key: "${key}" }`;
+}
+
+test('a resumed TLS 1.3 session is given a ticket for the next one', async () => {
+  const visit = (port, session) => new Promise((resolve, reject) => {
+    let fresh;
+    const socket = tls.connect({ port, host: '127.0.0.1', rejectUnauthorized: false, minVersion: 'TLSv1.3', session }, () => socket.write(GET));
+    socket.on('session', (ticket) => { fresh = ticket; });
+    socket.on('error', reject);
+    socket.once('data', () => {
+      resolve({ reused: socket.isSessionReused(), session: fresh });
+      socket.destroy();
+    });
+  });
+  await withProxy({ origin: answering(() => ok('fine')), listener: certificate }, async (port) => {
+    const first = await visit(port);
+    const second = await visit(port, first.session);
+    assert.deepEqual({ first: first.reused, second: second.reused }, { first: false, second: true });
+    assert.ok(second.session, 'a ticket for the third visit');
+    assert.equal((await visit(port, second.session)).reused, true);
+  });
 });
