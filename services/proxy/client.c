@@ -3,6 +3,7 @@
 #include "services/proxy/client.h"
 
 #include "libcommon/mem.h"
+#include "services/proxy/h2.h"
 #include "services/proxy/ingress.h"
 
 #include <netinet/in.h>
@@ -76,13 +77,10 @@ static void release(struct worker *worker, struct grave *grave)
     free(H2O_STRUCT_FROM_MEMBER(struct client, grave, grave));
 }
 
-void client_close(struct client *client)
+static void bury(struct client *client)
 {
     struct worker_private *priv = client->worker->priv;
-    if (client->state == CLIENT_CLOSED)
-        return;
     client->state = CLIENT_CLOSED;
-    io_close(&client->io);
     timer_unlink(&priv->timers, &client->timer);
     *client->link = client->next;
     if (client->next)
@@ -92,8 +90,16 @@ void client_close(struct client *client)
     http1_body_free(&client->body);
     client->fresh = NULL;
     metric_add(priv->stats.protocols[STATS_HTTP1], -1);
-    ingress_closed(client->worker);
     worker_bury(client->worker, &client->grave, release);
+}
+
+void client_close(struct client *client)
+{
+    if (client->state == CLIENT_CLOSED)
+        return;
+    io_close(&client->io);
+    ingress_closed(client->worker);
+    bury(client);
 }
 
 static void on_read(h2o_socket_t *sock, const char *err);
@@ -151,13 +157,6 @@ void client_exchange_done(struct client *client)
         run(client);
 }
 
-static bool idempotent(unsigned method)
-{
-    return method == stats_method("GET", 3) || method == stats_method("HEAD", 4) ||
-           method == stats_method("PUT", 3) || method == stats_method("DELETE", 6) ||
-           method == stats_method("OPTIONS", 7);
-}
-
 static struct exchange *new_exchange(struct client *client)
 {
     struct exchange *exchange = exchange_new(client->worker, &client_ops, client);
@@ -174,18 +173,12 @@ static struct exchange *new_exchange(struct client *client)
 static void adopt_head(struct exchange *exchange, const struct http1_head *head)
 {
     h2o_mem_pool_t *pool = &exchange->request.pool;
-    exchange->head = *head;
-    exchange->head.base = h2o_mem_alloc_pool(pool, head->len);
-    memcpy(exchange->head.base, head->base, head->len);
-    exchange->head.fields = h2o_mem_alloc_pool(pool, head->count * sizeof(*head->fields));
-    memcpy(exchange->head.fields, head->fields, head->count * sizeof(*head->fields));
-    exchange->method = http1_slice(&exchange->head, exchange->head.method);
-    exchange->method_id = stats_method(exchange->method.base, exchange->method.len);
-    exchange->is_head = exchange->method_id == stats_method("HEAD", 4);
-    exchange->idempotent = idempotent(exchange->method_id);
-    exchange->body = head->body;
-    exchange->body_length = head->content_length;
-    exchange->body_ended = head->body == BODY_NONE;
+    struct http1_head copy = *head;
+    copy.base = h2o_mem_alloc_pool(pool, head->len);
+    memcpy(copy.base, head->base, head->len);
+    copy.fields = h2o_mem_alloc_pool(pool, head->count * sizeof(*head->fields));
+    memcpy(copy.fields, head->fields, head->count * sizeof(*head->fields));
+    exchange_set_head(exchange, &copy);
 }
 
 static void start(struct client *client, const struct http1_head *head)
@@ -209,6 +202,21 @@ static void start_malformed(struct client *client, enum problem problem, const c
     exchange_start(exchange);
 }
 
+/* Prior knowledge (RFC 9113 section 3.3): the connection begins with the preface of HTTP/2. */
+static bool may_be_h2(const struct client *client, const char *data, size_t len)
+{
+    return client->first && !client->io.tls &&
+           memcmp(data, H2_PREFACE, len < H2_PREFACE_LEN ? len : H2_PREFACE_LEN) == 0;
+}
+
+static void become_h2(struct client *client, const char *data, size_t len)
+{
+    struct io io = client->io;
+    client->io = (struct io){.fd = -1};
+    h2_new(client->worker, io, &client->peer, data, len);
+    bury(client);
+}
+
 /* True where there may be more to do at once. */
 static bool read_head(struct client *client)
 {
@@ -219,6 +227,12 @@ static bool read_head(struct client *client)
     char *data = input(client, &len);
     if (len == 0 || client->out.len)
         return false;
+    if (may_be_h2(client, data, len)) {
+        client->state = CLIENT_HEAD;
+        if (len >= H2_PREFACE_LEN)
+            become_h2(client, data, len);
+        return false;
+    }
     switch (http1_parse_request(data, len, &priv->limits, &head, &error)) {
     case HTTP1_MORE:
         if (client->state == CLIENT_IDLE && !client->first)

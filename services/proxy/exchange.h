@@ -66,6 +66,7 @@ struct exchange {
     struct http1_error malformed; /* of the codec: refused by admit */
     const struct peer *peer;      /* who connected; of the connection */
     bool tls;                     /* the client speaks TLS to us */
+    bool http2;                   /* and HTTP/2; `head` is the same request in HTTP/1.1 */
     struct address client;        /* on whose behalf */
     bool trusted;
     bool secure;    /* the client speaks TLS, to us or to a proxy that we trust */
@@ -100,7 +101,11 @@ struct exchange {
 /* `method`, head and so on are filled by downstream before exchange_start. */
 struct exchange *exchange_new(struct worker *worker, const struct downstream_ops *ops,
                               void *downstream);
+/* `head`, in the request's pool with its fields, and what follows from it. */
+void exchange_set_head(struct exchange *exchange, const struct http1_head *head);
 void exchange_start(struct exchange *exchange);
+/* Instead of exchange_start: it has never been. */
+void exchange_discard(struct exchange *exchange);
 /* The client is away. */
 void exchange_gone(struct exchange *exchange);
 

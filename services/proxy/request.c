@@ -151,6 +151,30 @@ static void walk(struct exchange *exchange)
         conclude(exchange, result == ROOM_NEXT ? ROOM_DONE : result);
 }
 
+static bool idempotent(unsigned method)
+{
+    return method == stats_method("GET", 3) || method == stats_method("HEAD", 4) ||
+           method == stats_method("PUT", 3) || method == stats_method("DELETE", 6) ||
+           method == stats_method("OPTIONS", 7);
+}
+
+void exchange_set_head(struct exchange *exchange, const struct http1_head *head)
+{
+    exchange->head = *head;
+    exchange->method = http1_slice(head, head->method);
+    exchange->method_id = stats_method(exchange->method.base, exchange->method.len);
+    exchange->is_head = exchange->method_id == stats_method("HEAD", 4);
+    exchange->idempotent = idempotent(exchange->method_id);
+    exchange->body = head->body;
+    exchange->body_length = head->content_length;
+    exchange->body_ended = head->body == BODY_NONE;
+}
+
+void exchange_discard(struct exchange *exchange)
+{
+    worker_bury(exchange->request.worker, &exchange->grave, release);
+}
+
 void exchange_start(struct exchange *exchange)
 {
     metric_add(exchange->request.worker->priv->stats.in_flight, 1);

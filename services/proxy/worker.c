@@ -6,6 +6,7 @@
 #include "libcommon/mem.h"
 #include "services/proxy/client.h"
 #include "services/proxy/ingress.h"
+#include "services/proxy/h2.h"
 #include "services/proxy/listener.h"
 #include "services/proxy/stream.h"
 #include "services/proxy/tls_conn.h"
@@ -106,6 +107,7 @@ static void turn(struct worker *worker)
     h2o_evloop_run(worker->loop, wait); /* -1 is EINTR */
     worker_tick(worker);
     timer_run(&priv->timers, worker_now_ms(worker));
+    h2_turn_end(worker);
     close_graves(worker);
 }
 
@@ -196,6 +198,7 @@ static void serve(struct worker *worker)
     close_listeners(worker);
     ingress_close_all(worker);
     client_close_all(worker);
+    h2_close_all(worker);
     upstream_close_all(worker);
     close_graves(worker);
     h2o_evloop_run(worker->loop, 0);
@@ -300,6 +303,7 @@ static void on_drain(struct worker *worker, struct worker_message *message)
     close_listeners(worker);
     client_drain_all(worker);
     stream_drain_all(worker);
+    h2_drain_all(worker);
 }
 
 static void on_stop(struct worker *worker, struct worker_message *message)
@@ -345,6 +349,7 @@ void worker_free(struct worker **worker)
         free(priv->spare);
         priv->spare = next;
     }
+    h2_worker_free(&priv->h2);
     stats_clear(&priv->stats);
     tls_thread_free(&priv->tls);
     free(priv->listeners);

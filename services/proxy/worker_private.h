@@ -17,6 +17,7 @@
 struct client;
 struct exchange;
 struct ingress;
+struct h2_worker;
 struct listener;
 struct stream;
 struct tls_thread;
@@ -62,6 +63,7 @@ struct worker_private {
     struct tls_thread *tls; /* NULL: nobody spoke TLS yet */
     struct stream *streams;
     struct timer stream_timer;  /* of a drain */
+    struct h2_worker *h2; /* NULL: no connection of HTTP/2 yet */
     struct upstream *upstreams; /* all, for the end */
     int64_t idle_upstreams;
     struct grave *graves;

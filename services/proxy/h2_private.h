@@ -1,0 +1,123 @@
+/* A connection of HTTP/2 and its streams, as the h2 files share them. nghttp2's callbacks only note
+ * what happened; exchanges are called from h2_settle alone, when none of their code is on the stack
+ * and nghttp2 may be called in turn. */
+#ifndef PROXY_H2_PRIVATE_H
+#define PROXY_H2_PRIVATE_H
+
+#include "services/proxy/exchange.h"
+#include "services/proxy/h2.h"
+#include "services/proxy/h2_block.h"
+#include "services/proxy/h2_guard.h"
+
+#include <nghttp2/nghttp2.h>
+
+#define H2_STREAMS     100
+#define H2_WINDOW      (64 * 1024)  /* of a stream */
+#define H2_CONN_WINDOW (256 * 1024) /* of a connection; given back at once below H2_HELD_MAX */
+#define H2_HELD_MAX    (256 * 1024) /* bodies that no origin has taken yet */
+#define H2_STREAM_HIGH (32 * 1024)  /* more of a response waiting: the origin is not read */
+#define H2_STREAM_LOW  (8 * 1024)
+#define H2_OUT_SIZE    (96 * 1024) /* frames of a turn, before they are written */
+#define H2_OUT_HIGH    (64 * 1024) /* and then they are written before its end */
+
+struct h2_stream {
+    struct h2 *h2;
+    int32_t id;
+    struct exchange *exchange;      /* NULL: it is over, what is queued may still leave */
+    struct h2_stream *next, **link; /* all of the connection; `next` alone: spare */
+    struct h2_stream *touched_next; /* h2_settle is to look at it */
+    struct timer timer;
+    struct io_queue in, out;
+    size_t unreturned; /* of `in`: not given back to the connection's window yet */
+    const char *piece; /* of the response, valid during a call: goes before it is queued */
+    size_t piece_len;
+    h2o_iovec_t trailers;    /* of the request, in the exchange's pool */
+    char *response_trailers; /* lines; owned */
+    size_t response_trailers_len;
+    size_t progress; /* bytes of the response since the timer was set */
+    bool touched, begun, input, drained, closed;
+    bool remote_ended; /* all of the request is here */
+    bool answered;     /* a final head was submitted */
+    bool ended;        /* the response is complete, but for what is queued */
+    bool sent;         /* and to its last byte */
+    bool throttled;    /* the origin waits for upstream_drained */
+    bool pulled;       /* the end of the request was handed on */
+    bool stalled;      /* the timer watches what the client does not take */
+    bool tunnel;       /* extended CONNECT */
+};
+
+enum h2_state { H2_OPEN, H2_LINGER, H2_CLOSED };
+
+struct h2 {
+    struct grave grave;
+    struct io io;
+    enum h2_state state;
+    struct worker *worker;
+    nghttp2_session *session;
+    struct h2 *next, **link; /* all of the worker */
+    struct h2 *dirty_next;
+    struct timer timer;
+    struct h2_stream *streams;
+    struct h2_stream *touched, **touched_end;
+    size_t stream_count, held; /* held: bytes of bodies in the streams' queues */
+    struct h2_block *block;    /* of the header list that is being read */
+    char *out;                 /* H2_OUT_SIZE, lent by the worker while there is something in it */
+    size_t out_len;
+    struct io_queue queue; /* what the socket did not take */
+    struct h2_guard guard;
+    int64_t since_ms; /* begin of what the timer watches */
+    size_t lingered;
+    uint32_t error;            /* to close with, where it is failing */
+    const char *blame;         /* metric label of the abuse, or NULL */
+    int32_t last_id, reset_id; /* highest stream that was opened, and that we have reset */
+    uint64_t opened;           /* which of the 64 up to last_id were */
+    unsigned goaway;           /* steps of the drain taken */
+    bool failing;              /* it ends with this turn; nghttp2 is not asked any more */
+    bool dirty, settling, notified, broken, paused, first;
+    struct peer peer;
+};
+
+/* What the connections of a worker share. */
+struct h2_worker {
+    struct h2 *connections, *dirty;
+    struct h2_stream *spare;
+    struct h2_block *blocks; /* spare */
+    char *outs[8];           /* spare */
+    unsigned spare_count, out_count;
+    nghttp2_nv *nva;
+    size_t nva_size;
+};
+
+/* h2_session.c: nghttp2's side */
+int h2_session_open(struct h2 *h2, nghttp2_session **out);
+/* Moves frames into h2->out, as many as are wanted and fit; writes where it is full. */
+void h2_pump(struct h2 *h2);
+
+/* h2_stream.c: the exchanges' side */
+struct h2_stream *h2_stream_new(struct h2 *h2, int32_t id);
+void h2_stream_touch(struct h2_stream *stream);
+/* The header list in h2->block is complete. */
+void h2_stream_head(struct h2_stream *stream);
+int h2_stream_pull(struct exchange *exchange, struct piece *piece);
+/* Calls the exchanges that something has happened to. */
+void h2_settle(struct h2 *h2);
+/* Ends all exchanges and frees the streams. */
+void h2_stream_end_all(struct h2 *h2);
+
+/* h2_respond.c: the response side */
+extern const struct downstream_ops h2_ops;
+
+/* h2_conn.c: bytes, time, the end */
+void h2_mark(struct h2 *h2); /* something is to be written at the end of the turn */
+void h2_write(struct h2 *h2);
+struct h2_worker *h2_shared(struct worker *worker);
+/* Closes the connection at the end of the turn. `blame`: NULL, or what it did. */
+void h2_fail(struct h2 *h2, uint32_t error, const char *blame);
+void h2_charge(struct h2 *h2, enum h2_cost cost);
+
+static inline const struct timeouts_config *h2_timeouts(const struct h2 *h2)
+{
+    return &h2->worker->priv->generation->config->timeouts;
+}
+
+#endif

@@ -1,0 +1,344 @@
+/* nghttp2's callbacks: what came in is noted, what goes out is gathered. None of them calls an
+ * exchange. */
+#include "services/proxy/h2_private.h"
+
+#include "libcommon/mem.h"
+
+#include <string.h>
+
+#define PROTOCOL_RESET(code)                                                                       \
+    ((code) != NGHTTP2_NO_ERROR && (code) != NGHTTP2_INTERNAL_ERROR && (code) != NGHTTP2_CANCEL)
+
+static nghttp2_session_callbacks *callbacks;
+static nghttp2_option *options;
+
+static int verdict(const struct h2 *h2)
+{
+    return h2->failing ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
+}
+
+/* nghttp2 keeps no record of closed streams. Those that we have reset may still get frames that
+ * were on their way. */
+static void check_closed(struct h2 *h2, const nghttp2_frame_hd *hd)
+{
+    int32_t last = nghttp2_session_get_last_proc_stream_id(h2->session);
+    if (!(hd->stream_id & 1) || hd->stream_id > last || hd->stream_id <= h2->reset_id ||
+        nghttp2_session_find_stream(h2->session, hd->stream_id))
+        return;
+    uint32_t ago = (uint32_t)(h2->last_id - hd->stream_id) / 2;
+    bool was_open = ago >= 64 || h2->opened >> ago & 1;
+    h2_fail(h2, was_open ? NGHTTP2_STREAM_CLOSED : NGHTTP2_PROTOCOL_ERROR, NULL);
+}
+
+static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *data)
+{
+    struct h2 *h2 = data;
+    (void)session;
+    switch (hd->type) {
+    case NGHTTP2_DATA:
+        check_closed(h2, hd);
+        if (hd->length == 0 && !(hd->flags & NGHTTP2_FLAG_END_STREAM))
+            h2_charge(h2, H2_COST_EMPTY);
+        break;
+    case NGHTTP2_HEADERS:
+        check_closed(h2, hd);
+        if (hd->length == 0)
+            h2_charge(h2, H2_COST_EMPTY);
+        break;
+    case NGHTTP2_SETTINGS:
+        h2_charge(h2, hd->flags & NGHTTP2_FLAG_ACK ? H2_COST_CONTROL : H2_COST_SETTINGS);
+        break;
+    case NGHTTP2_PING:
+        h2_charge(h2, H2_COST_PING);
+        break;
+    case NGHTTP2_RST_STREAM:
+        h2_charge(h2, H2_COST_RESET);
+        break;
+    default:
+        /* nghttp2 does not look at priorities any more. */
+        if (hd->type == NGHTTP2_PRIORITY && hd->stream_id == 0)
+            h2_fail(h2, NGHTTP2_PROTOCOL_ERROR, NULL);
+        h2_charge(h2, H2_COST_CONTROL);
+        break;
+    }
+    return verdict(h2);
+}
+
+static void note_opened(struct h2 *h2, int32_t id)
+{
+    uint32_t steps = (uint32_t)(id - h2->last_id) / 2;
+    h2->opened = steps < 64 ? h2->opened << steps | 1 : 1;
+    h2->last_id = id;
+}
+
+static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *data)
+{
+    struct h2 *h2 = data;
+    struct h2_worker *shared = h2_shared(h2->worker);
+    const struct http1_limits *limits = &h2->worker->priv->limits;
+    (void)session;
+    if (!h2->block) {
+        h2->block = shared->blocks;
+        if (h2->block)
+            shared->blocks = h2->block->next_spare;
+    }
+    if (h2->block && h2->block->limits.head_bytes != limits->head_bytes) {
+        free(h2->block);
+        h2->block = NULL;
+    }
+    if (!h2->block)
+        h2->block = h2_block_new(limits);
+    h2->block->limits = *limits;
+    if (frame->headers.cat == NGHTTP2_HCAT_REQUEST)
+        note_opened(h2, frame->hd.stream_id);
+    h2_block_begin(h2->block, frame->headers.cat != NGHTTP2_HCAT_REQUEST);
+    h2->since_ms = worker_now_ms(h2->worker);
+    return 0;
+}
+
+static void return_block(struct h2 *h2)
+{
+    struct h2_worker *shared = h2_shared(h2->worker);
+    if (!h2->block)
+        return;
+    h2->block->next_spare = shared->blocks;
+    shared->blocks = h2->block;
+    h2->block = NULL;
+}
+
+static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
+                     size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
+                     void *data)
+{
+    struct h2 *h2 = data;
+    (void)flags;
+    if (!h2->block)
+        return 0;
+    switch (h2_block_add(h2->block, (const char *)name, name_len, (const char *)value, value_len)) {
+    case H2_BLOCK_OK:
+        return 0;
+    case H2_BLOCK_MALFORMED:
+        return_block(h2);
+        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
+                                  NGHTTP2_PROTOCOL_ERROR);
+        return 0;
+    case H2_BLOCK_BOMB:
+        h2_fail(h2, NGHTTP2_ENHANCE_YOUR_CALM, "headers");
+        break;
+    }
+    return NGHTTP2_ERR_CALLBACK_FAILURE;
+}
+
+/* What nghttp2 would drop without a word. */
+static int on_invalid_header(nghttp2_session *session, const nghttp2_frame *frame,
+                             const uint8_t *name, size_t name_len, const uint8_t *value,
+                             size_t value_len, uint8_t flags, void *data)
+{
+    (void)session, (void)frame, (void)name, (void)name_len, (void)value, (void)value_len;
+    (void)flags, (void)data;
+    return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+}
+
+/* nghttp2 resets the stream by itself. */
+static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int error,
+                            void *data)
+{
+    (void)session, (void)error;
+    if (frame->hd.type == NGHTTP2_HEADERS)
+        return_block(data);
+    return 0;
+}
+
+static struct h2_stream *stream_of(struct h2 *h2, int32_t id)
+{
+    return nghttp2_session_get_stream_user_data(h2->session, id);
+}
+
+static void on_headers(struct h2 *h2, const nghttp2_frame *frame)
+{
+    struct h2_stream *stream = stream_of(h2, frame->hd.stream_id);
+    if (!h2->block)
+        return;
+    if (frame->headers.cat == NGHTTP2_HCAT_REQUEST && !stream)
+        stream = h2_stream_new(h2, frame->hd.stream_id);
+    if (stream)
+        h2_stream_head(stream);
+    return_block(h2);
+    h2->since_ms = worker_now_ms(h2->worker);
+}
+
+static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *data)
+{
+    struct h2 *h2 = data;
+    struct h2_stream *stream;
+    (void)session;
+    if (frame->hd.type == NGHTTP2_HEADERS)
+        on_headers(h2, frame);
+    if (frame->hd.type == NGHTTP2_PING && frame->hd.flags & NGHTTP2_FLAG_ACK && h2->goaway == 1)
+        h2->goaway = 2;
+    bool ends = frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA;
+    if (ends && frame->hd.flags & NGHTTP2_FLAG_END_STREAM &&
+        (stream = stream_of(h2, frame->hd.stream_id))) {
+        stream->remote_ended = stream->input = true;
+        h2_stream_touch(stream);
+    }
+    return verdict(h2);
+}
+
+static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *bytes,
+                   size_t len, void *data)
+{
+    struct h2 *h2 = data;
+    struct h2_stream *stream = stream_of(h2, id);
+    (void)flags;
+    if (!stream || !stream->exchange || stream->closed) {
+        nghttp2_session_consume(session, id, len);
+        return 0;
+    }
+    io_queue_add(&stream->in, (const char *)bytes, len);
+    h2->held += len;
+    if (h2->held <= H2_HELD_MAX)
+        nghttp2_session_consume_connection(session, len);
+    else
+        stream->unreturned += len;
+    stream->input = true;
+    h2_stream_touch(stream);
+    return 0;
+}
+
+static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t error, void *data)
+{
+    struct h2 *h2 = data;
+    struct h2_stream *stream = stream_of(h2, id);
+    (void)session, (void)error;
+    if (!stream)
+        return 0;
+    stream->closed = true;
+    h2_stream_touch(stream);
+    return 0;
+}
+
+/* The client's part of a stream that is answered has no receiver any more. */
+static void after_end(struct h2 *h2, int32_t id)
+{
+    struct h2_stream *stream = stream_of(h2, id);
+    if (!stream)
+        return;
+    stream->sent = true;
+    if (!stream->remote_ended && !(stream->tunnel && stream->exchange))
+        nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, id, NGHTTP2_NO_ERROR);
+}
+
+static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, void *data)
+{
+    struct h2 *h2 = data;
+    (void)session;
+    if (frame->hd.type == NGHTTP2_RST_STREAM && frame->hd.stream_id > h2->reset_id)
+        h2->reset_id = frame->hd.stream_id;
+    if (frame->hd.type == NGHTTP2_RST_STREAM && PROTOCOL_RESET(frame->rst_stream.error_code))
+        h2_charge(h2, H2_COST_RESET);
+    if (frame->hd.type == NGHTTP2_DATA)
+        h2_guard_credit(&h2->guard, H2_COST_CONTROL, 4);
+    bool ends = frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA;
+    if (ends && frame->hd.flags & NGHTTP2_FLAG_END_STREAM)
+        after_end(h2, frame->hd.stream_id);
+    return 0;
+}
+
+static void out_add(struct h2 *h2, const void *data, size_t len)
+{
+    struct h2_worker *shared = h2_shared(h2->worker);
+    if (!h2->out)
+        h2->out = shared->out_count ? shared->outs[--shared->out_count] : mem_alloc(H2_OUT_SIZE);
+    memcpy(h2->out + h2->out_len, data, len);
+    h2->out_len += len;
+}
+
+static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head,
+                        size_t len, nghttp2_data_source *source, void *data)
+{
+    struct h2_stream *stream = source->ptr;
+    struct h2 *h2 = data;
+    (void)session, (void)frame;
+    if (h2->out_len >= H2_OUT_HIGH)
+        return NGHTTP2_ERR_WOULDBLOCK;
+    out_add(h2, head, 9);
+    size_t n = len < stream->out.len ? len : stream->out.len;
+    if (n) {
+        out_add(h2, stream->out.data + stream->out.at, n);
+        io_queue_take(&stream->out, n);
+    }
+    if (len > n) {
+        out_add(h2, stream->piece, len - n);
+        stream->piece += len - n;
+        stream->piece_len -= len - n;
+    }
+    stream->progress += len;
+    if (stream->stalled)
+        h2_stream_touch(stream);
+    if (stream->throttled && stream->out.len <= H2_STREAM_LOW) {
+        stream->drained = true;
+        h2_stream_touch(stream);
+    }
+    return 0;
+}
+
+int h2_session_open(struct h2 *h2, nghttp2_session **out)
+{
+    const nghttp2_settings_entry settings[] = {
+        {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, H2_STREAMS},
+        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, H2_WINDOW},
+        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)h2->worker->priv->limits.head_bytes},
+        {NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1},
+        {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
+    };
+    if (nghttp2_session_server_new2(out, callbacks, h2, options))
+        return -1;
+    return nghttp2_submit_settings(*out, NGHTTP2_FLAG_NONE, settings, ARRAY_LEN(settings)) ||
+                   nghttp2_session_set_local_window_size(*out, NGHTTP2_FLAG_NONE, 0, H2_CONN_WINDOW)
+               ? -1
+               : 0;
+}
+
+void h2_pump(struct h2 *h2)
+{
+    if (h2->state != H2_OPEN || h2->failing || h2->queue.len || h2->broken)
+        return;
+    for (;;) {
+        const uint8_t *bytes;
+        if (h2->out_len >= H2_OUT_HIGH) {
+            h2_write(h2);
+            if (h2->queue.len || h2->broken)
+                return;
+        }
+        ssize_t n = nghttp2_session_mem_send(h2->session, &bytes);
+        if (n < 0)
+            h2_fail(h2, NGHTTP2_INTERNAL_ERROR, NULL);
+        if (n > 0)
+            out_add(h2, bytes, (size_t)n);
+        if (n < 0 || h2->failing)
+            return;
+        if (n == 0 && h2->out_len < H2_OUT_HIGH)
+            return;
+    }
+}
+
+__attribute__((constructor)) static void make_callbacks(void)
+{
+    nghttp2_session_callbacks_new(&callbacks);
+    nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, on_begin_frame);
+    nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
+    nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
+    nghttp2_session_callbacks_set_on_invalid_header_callback(callbacks, on_invalid_header);
+    nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks, on_invalid_frame);
+    nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
+    nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
+    nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_frame_sent);
+    nghttp2_session_callbacks_set_send_data_callback(callbacks, on_send_data);
+    nghttp2_option_new(&options);
+    nghttp2_option_set_no_auto_window_update(options, 1);
+    nghttp2_option_set_no_closed_streams(options, 1);
+    nghttp2_option_set_max_outbound_ack(options, 256);
+    nghttp2_option_set_peer_max_concurrent_streams(options, H2_STREAMS);
+}
