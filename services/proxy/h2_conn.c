@@ -110,6 +110,7 @@ static void close_connection(struct h2 *h2)
     if (h2->next)
         h2->next->link = h2->link;
     io_queue_free(&h2->queue);
+    metric_add(h2->worker->priv->stats.protocols[STATS_HTTP2], -1);
     ingress_closed(h2->worker);
     worker_bury(h2->worker, &h2->grave, release);
 }
@@ -337,13 +338,16 @@ void h2_new(struct worker *worker, struct io io, const struct peer *peer, const 
     if (h2->next)
         h2->next->link = &h2->next;
     shared->connections = h2;
+    metric_add(worker->priv->stats.protocols[STATS_HTTP2], 1);
     io_attach(&h2->io, worker->loop, h2);
     if (h2_session_open(h2, &h2->session)) {
         close_connection(h2);
         return;
     }
     h2o_socket_read_start(h2->io.sock, on_read);
-    feed(h2, early, early_len);
+    if (early_len)
+        feed(h2, early, early_len);
+    h2_mark(h2);
 }
 
 void h2_drain_all(struct worker *worker)

@@ -6,6 +6,7 @@
 #include "libcommon/log.h"
 #include "libcommon/mem.h"
 #include "services/proxy/client.h"
+#include "services/proxy/h2.h"
 #include "services/proxy/ip_slot.h"
 #include "services/proxy/proxy_protocol.h"
 #include "services/proxy/tls_conn.h"
@@ -113,6 +114,15 @@ static void note_tls(struct ingress *ingress)
                   SSL_session_reused(ssl) ? "yes" : "no");
 }
 
+static bool chose_h2(const struct io *io)
+{
+    const unsigned char *name = NULL;
+    unsigned len = 0;
+    if (io->tls)
+        SSL_get0_alpn_selected(tls_conn_ssl(io->tls), &name, &len);
+    return len == 2 && memcmp(name, "h2", 2) == 0;
+}
+
 static void hand_over(struct ingress *ingress)
 {
     struct io io = ingress->io;
@@ -121,7 +131,11 @@ static void hand_over(struct ingress *ingress)
     struct worker *worker = ingress->worker;
     ingress->early = (struct io_queue){.len = 0};
     end(ingress);
-    client_new(worker, io, &peer, early.len ? early.data + early.at : NULL, early.len);
+    const char *bytes = early.len ? early.data + early.at : NULL;
+    if (chose_h2(&io))
+        h2_new(worker, io, &peer, bytes, early.len);
+    else
+        client_new(worker, io, &peer, bytes, early.len);
     io_queue_free(&early);
 }
 

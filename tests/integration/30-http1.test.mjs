@@ -97,7 +97,6 @@ describe('requests that are refused', () => {
     ['an asterisk with GET', `GET * HTTP/1.1\r\n${H}\r\n`, 400],
     ['CONNECT', 'CONNECT test:80 HTTP/1.1\r\nHost: test:80\r\n\r\n', 400],
     ['TRACE', `TRACE / HTTP/1.1\r\n${H}\r\n`, 405],
-    ['HTTP/2 by its preface', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 505],
     ['HTTP/0.9', 'GET /\r\n\r\n', 400],
     ['another expectation', `POST / HTTP/1.1\r\n${H}Expect: tea\r\nContent-Length: 1\r\n\r\n`, 417],
     ['a target too long', `GET /${'a'.repeat(1100)} HTTP/1.1\r\n${H}\r\n`, 414],
