@@ -172,6 +172,7 @@ static struct access_line line_of(const struct exchange *exchange, char *client)
         .host = exchange->host,
         .path = exchange->path,
         .request_id = exchange->id_text,
+        .trace_id = exchange->trace.known ? exchange->trace.id : NULL,
         .protocol = protocol(exchange),
         .tls = exchange->peer->tls_version,
         .problem = request->problem ? problem_get(request->problem)->name : NULL,

@@ -185,6 +185,7 @@ static enum room_result enter(struct request *request)
         take_id(exchange);
         find_client(exchange);
     }
+    trace_begin(exchange);
     exchange->secure = exchange->tls || secure_before(exchange);
     const char *why = set_target(exchange);
     if (why)

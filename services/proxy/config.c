@@ -189,6 +189,7 @@ static int root_check(void *section, struct err *err)
     return try_out(config, err);
 }
 
+static const char *const traceparent_words[] = {"trusted", "always", NULL};
 static const struct config_field root_fields[] = {
     SERVICE_CONFIG_FIELDS(struct proxy_config, service, "127.0.0.1:9480"),
     CONFIG_FIELD(struct proxy_config, listeners, "listeners", CONFIG_LIST, .required = true,
@@ -207,6 +208,10 @@ static const struct config_field root_fields[] = {
                  .max = 1000, .doc = "networks (CIDR) whose forwarded headers are believed"),
     CONFIG_FIELD(struct proxy_config, access_log, "access_log", CONFIG_SECTION,
                  .section = &access_log_schema, .doc = "one line a request"),
+    CONFIG_FIELD(struct proxy_config, traceparent, "traceparent", CONFIG_ENUM,
+                 .fallback = "trusted", .words = traceparent_words,
+                 .doc = "whose traceparent and tracestate are believed and passed on: of "
+                        "trusted_proxies, or always"),
     CONFIG_FIELD(struct proxy_config, expose_debug_headers, "expose_debug_headers", CONFIG_BOOL,
                  .fallback = "false", .doc = "answers say which route, pool and backend they took"),
     CONFIG_FIELD(struct proxy_config, pools, "pools", CONFIG_MAP, .section = &pool_config_schema,

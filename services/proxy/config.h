@@ -68,6 +68,8 @@ struct access_log_config {
     double sample;    /* share of requests that are logged, 0 to 1 */
 };
 
+enum traceparent_mode { TRACEPARENT_TRUSTED, TRACEPARENT_ALWAYS };
+
 struct watchdog_config {
     int64_t stuck, abort; /* abort 0: never */
 };
@@ -85,6 +87,7 @@ struct proxy_config {
     struct timeouts_config timeouts;
     struct config_list trusted_proxies;
     struct access_log_config access_log;
+    int traceparent; /* enum traceparent_mode */
     bool expose_debug_headers;
     struct config_list pools;
     struct config_list routes;

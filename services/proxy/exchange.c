@@ -60,6 +60,7 @@ int exchange_respond(struct exchange *exchange, const struct response *response,
     if (!exchange->stream && exchange_count(exchange, ROOM_OUTBOUND, piece))
         return -1;
     exchange_dress(exchange, response);
+    debug_headers(exchange);
     exchange->responded = true;
     exchange->first_byte_ns = exchange->request.worker->now_ns;
     exchange->status = response->status;
@@ -91,6 +92,7 @@ void exchange_answer(struct exchange *exchange, unsigned status, h2o_iovec_t lin
         .status = status, .lines = lines, .body = BODY_LENGTH, .length = body.len};
     struct piece piece = {.data = body.base, .len = exchange->is_head ? 0 : body.len, .end = true};
     exchange_dress(exchange, &response);
+    debug_headers(exchange);
     exchange->responded = true;
     exchange->request.meter.bytes_out += piece.len;
     exchange->first_byte_ns = exchange->request.worker->now_ns;

@@ -10,6 +10,7 @@
 #include "services/proxy/replay.h"
 #include "services/proxy/request.h"
 #include "services/proxy/retry.h"
+#include "services/proxy/trace.h"
 #include "services/proxy/worker_private.h"
 
 /* A piece of a body on its way; valid during the call. */
@@ -73,6 +74,7 @@ struct exchange {
     bool preflight; /* a browser's question, answered here */
     char id[33];
     const char *id_text;
+    struct trace trace;
     const struct added_header *upstream_headers, *response_headers;
     struct handshake *handshake; /* NULL: no WebSocket is asked for */
     struct stream *stream;       /* what is followed to its end; NULL: an ordinary exchange */
@@ -138,6 +140,8 @@ void upstream_half_close(struct exchange *exchange);
 
 /* dress.c: what the route adds to an answer; before it is written. */
 void exchange_dress(struct exchange *exchange, const struct response *response);
+/* debug_headers.c: which way a request took, where the configuration asks for it. */
+void debug_headers(struct exchange *exchange);
 /* refusal.c: the one place where refusals are written. */
 void refusal_write(struct exchange *exchange);
 

@@ -16,6 +16,7 @@ static void drop_ours(struct exchange *exchange)
     http1_drop_hop_by_hop(&exchange->head);
     drop(exchange, NAME_X_FORWARDED_FOR);
     drop(exchange, NAME_X_REQUEST_ID);
+    trace_drop(exchange);
     drop(exchange, NAME_FORWARDED);
     drop(exchange, NAME_OCTROI_SUBSCRIPTION);
     drop(exchange, NAME_OCTROI_TIER);
@@ -110,6 +111,7 @@ void forward_head(struct exchange *exchange, struct head_writer *writer)
     head_puts(writer, exchange->id_text);
     head_puts(writer, "\r\n");
     head_added(writer, exchange->request.route->request_edit.added);
+    trace_forward(exchange, writer);
     head_added(writer, exchange->upstream_headers);
     head_puts(writer, "\r\n");
 }

@@ -8,6 +8,7 @@
 #include "services/proxy/health.h"
 #include "services/proxy/ip_rate.h"
 #include "services/proxy/ip_slot.h"
+#include "services/proxy/otlp.h"
 #include "services/proxy/registry.h"
 #include "services/proxy/resolver.h"
 #include "services/proxy/status.h"
@@ -81,7 +82,8 @@ static int start(struct service *service, struct err *err)
     proxy->ip_slots = ip_slots_new();
     if (generation_new(service_configuration(service), proxy->registry, &proxy->generation, err))
         return -1;
-    if (access_log_new(&proxy->generation->config->access_log, &proxy->access_log, err))
+    if (access_log_new(&proxy->generation->config->access_log, &proxy->access_log, err) ||
+        otlp_new(&proxy->otlp, err))
         return -1;
     set_connection_limit(proxy);
     pool_set_resolve(proxy->generation->pools);
@@ -124,6 +126,7 @@ static void stop(struct service *service)
     resolver_stop(&proxy->resolver);
     ip_rate_free(&proxy->ip_rate);
     ip_slots_free(&proxy->ip_slots);
+    otlp_free(&proxy->otlp);
     access_log_free(&proxy->access_log);
     health_stop(&proxy->health);
     generation_free(&proxy->generation);
@@ -146,6 +149,14 @@ static void collect(struct service *service)
                (int64_t)access_log_dropped(proxy->access_log));
     metric_set(metrics_cell(metrics, STATS_ACCESS_LOG_DROPPED, (const char *[]){"write"}),
                (int64_t)access_log_lost(proxy->access_log));
+    if (!proxy->otlp)
+        return;
+    struct otlp_counts spans = otlp_counts(proxy->otlp);
+    metric_set(metrics_cell(metrics, STATS_SPANS, (const char *[]){"sent"}), (int64_t)spans.sent);
+    metric_set(metrics_cell(metrics, STATS_SPANS, (const char *[]){"failed"}),
+               (int64_t)spans.failed);
+    metric_set(metrics_cell(metrics, STATS_SPANS, (const char *[]){"dropped"}),
+               (int64_t)spans.dropped);
 }
 
 static const struct service_desc desc = {.name = "proxy",

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 struct access_log;
+struct otlp;
 struct billing;
 struct ip_rate;
 struct ip_slots;
@@ -22,6 +23,7 @@ struct proxy {
     struct billing *billing;
     struct resolver *resolver;
     struct access_log *access_log;
+    struct otlp *otlp; /* NULL: no spans */
     struct health *health;
     struct ip_rate *ip_rate;
     struct ip_slots *ip_slots;

@@ -5,6 +5,7 @@
 #include "libcommon/mem.h"
 #include "services/proxy/access_log.h"
 #include "services/proxy/exchange.h"
+#include "services/proxy/otlp.h"
 
 #include <assert.h>
 #include <stdarg.h>
@@ -95,6 +96,7 @@ static void account(struct exchange *exchange)
     if (request->problem != PROBLEM_NONE)
         stats_count_refusal(&priv->stats, request->problem);
     access_log_write(exchange);
+    otlp_record(exchange);
 }
 
 static void finish(struct exchange *exchange)

@@ -17,8 +17,9 @@
 #include <sys/random.h>
 #include <time.h>
 
-#define SCRATCH_EXTRA (64 * 1024) /* what is added to a head that was read */
-#define WAIT_MAX_MS   1000
+#define SCRATCH_EXTRA  (64 * 1024) /* what is added to a head that was read */
+#define MEASURED_TURNS 16
+#define WAIT_MAX_MS    1000
 
 void worker_read_clock(struct worker *worker)
 {
@@ -99,6 +100,15 @@ static void close_listeners(struct worker *worker)
         listener_close(&worker->priv->listeners[i]);
 }
 
+/* From the reading of the clock at the wake-up on. */
+static void measure_turn(struct worker *worker)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    int64_t now_ns = now.tv_sec * 1000000000LL + now.tv_nsec;
+    metric_observe(worker->priv->stats.turn_seconds, (double)(now_ns - worker->now_ns) / 1e9);
+}
+
 static void turn(struct worker *worker)
 {
     struct worker_private *priv = worker->priv;
@@ -109,6 +119,8 @@ static void turn(struct worker *worker)
     timer_run(&priv->timers, worker_now_ms(worker));
     h2_turn_end(worker);
     close_graves(worker);
+    if (priv->turn % MEASURED_TURNS == 0)
+        measure_turn(worker);
 }
 
 /* libh2o keeps up to 16 chunks of memory pools for each thread and never gives them back; where a
