@@ -10,8 +10,9 @@
 void replay_begin(struct exchange *exchange, size_t limit)
 {
     struct replay *replay = &exchange->replay;
-    bool fits = exchange->body != BODY_LENGTH || exchange->body_length <= limit;
-    replay->keeping = limit > 0 && fits && exchange->body != BODY_NONE;
+    bool fits = exchange->body == BODY_CHUNKED ||
+                (exchange->body == BODY_LENGTH && exchange->body_length <= limit);
+    replay->keeping = limit > 0 && fits;
     replay->limit = limit;
 }
 
@@ -41,7 +42,7 @@ static void reserve(struct exchange *exchange, size_t len)
 static void keep(struct exchange *exchange, const struct piece *piece)
 {
     struct replay *replay = &exchange->replay;
-    if (piece->len > replay->limit - replay->len) {
+    if (exchange->responded || piece->len > replay->limit - replay->len) {
         replay->keeping = false;
         return;
     }

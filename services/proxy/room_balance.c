@@ -199,6 +199,8 @@ static void on_delay(struct timer *timer)
 static void on_deadline(struct timer *timer)
 {
     struct exchange *exchange = H2O_STRUCT_FROM_MEMBER(struct exchange, deadline, timer);
+    if (exchange->patient)
+        return;
     request_refuse(&exchange->request, PROBLEM_UPSTREAM_TIMEOUT, "the request took too long");
     request_resume(&exchange->request, ROOM_REJECT);
 }
