@@ -18,8 +18,8 @@ for library in $(ls /lib/*-linux-gnu/libgcc_s.so.1); do
 done
 # OpenSSL's own path leads to the bundle.
 cp /etc/ssl/certs/ca-certificates.crt "$out/etc/ssl/certs/ca-certificates.crt"
-ln -s /etc/ssl/certs "$out/usr/lib/ssl/certs"
-ln -s /etc/ssl/certs/ca-certificates.crt "$out/usr/lib/ssl/cert.pem"
+ln -sfn /etc/ssl/certs "$out/usr/lib/ssl/certs"
+ln -sfn /etc/ssl/certs/ca-certificates.crt "$out/usr/lib/ssl/cert.pem"
 echo 'octroi:x:10001:10001::/:/' >"$out/etc/passwd"
 echo 'octroi:x:10001:' >"$out/etc/group"
 echo 'hosts: files dns' >"$out/etc/nsswitch.conf"

@@ -1,13 +1,14 @@
 // What an operator sees: access log, traces, /status, debug headers, health; and what must never be seen.
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, renameSync, symlinkSync, unlinkSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { existsSync, readFileSync, renameSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
 import { freePort, removeDirectory, temporaryDirectory, waitUntil } from '../support/process.mjs';
 import { RawOrigin, answering, ask, connect, ok } from '../support/raw.mjs';
-import { Service } from '../support/service.mjs';
+import { Service, binary } from '../support/service.mjs';
 
 const GET = (path, extra = '') => `GET ${path} HTTP/1.1\r\nHost: Test:80\r\n${extra}\r\n`;
 const TRACE = '4bf92f3577b34da6a3ce929d0e0e4736';
@@ -488,4 +489,88 @@ test('a thousand routes are bounded in metrics and status', async () => {
   assert.ok(status.routes.length <= 500);
   assert.equal(status.routes.reduce((sum, route) => sum + route.requests, 0), 1000);
   await it.proxy.stop();
+});
+
+describe('octroi-top', () => {
+  // The program's end: its status, and what it wrote.
+  const run = (...args) =>
+    new Promise((resolve) => {
+      const child = spawn(binary('octroi-top'), args, { stdio: ['ignore', 'pipe', 'pipe'] });
+      let [out, error] = ['', ''];
+      child.stdout.on('data', (data) => { out += data.toString('latin1'); });
+      child.stderr.on('data', (data) => { error += data; });
+      child.on('close', (code) => resolve({ code, out, error }));
+    });
+  // An ops listener that answers anything.
+  const answer = async (handle) => {
+    const server = createServer(handle);
+    await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+    return { url: `http://127.0.0.1:${server.address().port}`, stop: () => { server.closeAllConnections(); server.close(); } };
+  };
+
+  test('one page of a running proxy', async () => {
+    const it = await start({ env: { OPS_TOKEN: 'let-me-in' } });
+    const wire = await connect(it.port);
+    wire.write(GET('/hang/secret-path'));
+    const token = join(dir, 'token');
+    writeFileSync(token, 'let-me-in\n');
+    const page = await waitUntil('the request', async () => {
+      const result = await run('--once', '--url', it.proxy.ops, '--token-file', token);
+      assert.equal(result.code, 0, result.error);
+      return / upstream 1/.test(result.out) && result.out;
+    });
+    assert.match(page, new RegExp(`^octroi proxy \\S+ +pid ${it.proxy.pid} +up 0d 00:\\d\\d:\\d\\d +serving\n`));
+    assert.match(page, new RegExp(`\nsilent +127\\.0\\.0\\.1:${silent.port} +up +1 `));
+    assert.match(page, /\n +\d+\.\ds GET +\/hang +upstream /);
+    assert.ok(page.split('\n').every((line) => line.length <= 80));
+    assert.ok(!page.includes('secret-path'));
+    const refused = await run('--once', '--url', it.proxy.ops);
+    assert.equal(refused.code, 1);
+    assert.match(refused.error, /the token is missing or wrong/);
+    wire.close();
+    await it.proxy.stop();
+  });
+
+  test('hostile and broken answers', async () => {
+    const evil = await answer((request, response) => response.end(JSON.stringify({ process: { service: '\u001b[2J\u009b31m', version: '\r\n' } })));
+    const page = await run('--once', '--url', evil.url);
+    evil.stop();
+    assert.equal(page.code, 0);
+    assert.match(page.out, /^[\n\x20-\x7e]*$/);
+    const cases = [
+      [(request, response) => response.end('{"process":'), /./],
+      [(request, response) => response.end('[]'), /no answer of \/status/],
+      [(request, response) => { response.writeHead(302, { location: 'file:///etc/passwd' }); response.end(); }, /status 302/],
+      [(request, response) => {
+        response.on('error', () => {});
+        const more = () => { while (!response.destroyed && response.write('x'.repeat(65536))); response.once('drain', more); };
+        more();
+      }, /larger than 8 MiB/],
+    ];
+    for (const [handle, error] of cases) {
+      const server = await answer(handle);
+      const result = await run('--once', '--url', server.url);
+      server.stop();
+      assert.equal(result.code, 1);
+      assert.match(result.error, error);
+    }
+    assert.equal((await run('--once', '--url', `http://127.0.0.1:${await freePort()}`)).code, 1);
+    assert.equal((await run('--once', '--url', 'file:///etc')).code, 1);
+    assert.equal((await run('--nonsense')).code, 2);
+    assert.match((await run()).error, /no terminal/);
+  });
+
+  test('on a terminal it ends cleanly with Ctrl-C', async () => {
+    const it = await start();
+    const out = join(dir, 'typescript');
+    const child = spawn('script', ['-qfec', `${binary('octroi-top')} --url ${it.proxy.ops}`, out], { stdio: ['pipe', 'ignore', 'ignore'] });
+    const closed = new Promise((resolve) => child.on('close', resolve));
+    const screen = () => (existsSync(out) ? readFileSync(out, 'latin1') : '');
+    await waitUntil('a page', () => screen().includes('octroi proxy'));
+    child.stdin.write('\x03');
+    assert.equal(await closed, 0);
+    assert.ok(screen().includes('\x1b[?1049h'));
+    assert.ok(screen().lastIndexOf('\x1b[?25h\x1b[?1049l') > screen().lastIndexOf('octroi proxy'));
+    await it.proxy.stop();
+  });
 });
