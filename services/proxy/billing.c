@@ -136,6 +136,13 @@ static void closed(void *ctx, int64_t lease)
     journal_lease_over(billing->journal, lease);
 }
 
+/* Half a slice is left when the next is asked for: what is held lasts for the grace period. */
+static int64_t ahead_s(const struct billing_config *config)
+{
+    int64_t ahead = 2 * config->grace_ms / 1000;
+    return ahead > 2 ? ahead : 2;
+}
+
 static void init(struct billing *billing, const struct billing_config *config,
                  struct service *service, size_t count)
 {
@@ -154,7 +161,7 @@ static void init(struct billing *billing, const struct billing_config *config,
     pthread_condattr_destroy(&monotonic);
     pthread_mutex_init(&billing->mutex, NULL);
     pthread_mutex_init(&billing->journals_mutex, NULL);
-    billing->book = lease_book_new(&billing->ops);
+    billing->book = lease_book_new(&billing->ops, ahead_s(&billing->config));
 }
 
 static void make_workers(struct billing *billing, struct worker *const *workers)

@@ -27,7 +27,7 @@ struct lease *lease_new(const struct lease_grant *grant, int64_t sent_ns,
     lease->used = true;
     lease->grant = *grant;
     lease->deadline_ns = sent_ns + grant->ttl_ms * MS;
-    lease->renew_ns = lease->deadline_ns - grant->ttl_ms * MS / 4;
+    lease->renew_ns = lease->deadline_ns - grant->ttl_ms * MS / 2;
     lease->closed = closed;
     lease->ctx = ctx;
     for (int i = 0; i < SUB_KINDS; i++) {
@@ -115,7 +115,7 @@ bool lease_running_low(struct lease *lease, int64_t now_ns)
     bool low = now_ns >= lease->renew_ns;
     for (int i = 0; i < SUB_KINDS; i++)
         if (matters(lease, (enum sub_kind)i) &&
-            left(lease, (enum sub_kind)i) <= lease->granted[i] / 4)
+            left(lease, (enum sub_kind)i) <= lease->granted[i] / 2)
             low = true;
     return low && !atomic_load_explicit(&lease->asked, memory_order_relaxed) &&
            !atomic_exchange_explicit(&lease->asked, true, memory_order_relaxed);

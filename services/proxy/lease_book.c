@@ -10,7 +10,6 @@
 #define HELD      4                          /* leases of a subscription at a time */
 #define IDLE_NS   (5LL * 1000 * 1000 * 1000) /* an unused lease goes back after this */
 #define SECOND    1000000000LL
-#define AHEAD_S   2 /* a slice is what recent use takes this long for */
 #define GROWTH    8 /* of one slice to the next, at most */
 #define SLICE_MAX (1LL << 40)
 
@@ -39,15 +38,17 @@ struct entry {
 
 struct lease_book {
     const struct lease_book_ops *ops;
+    int64_t ahead_s;
     struct entry **buckets;
     struct entry *first;
     size_t wanting; /* entries that are to be asked for */
 };
 
-struct lease_book *lease_book_new(const struct lease_book_ops *ops)
+struct lease_book *lease_book_new(const struct lease_book_ops *ops, int64_t ahead_s)
 {
     struct lease_book *book = mem_zalloc(sizeof(*book));
     book->ops = ops;
+    book->ahead_s = ahead_s;
     book->buckets = mem_array(BUCKETS, sizeof(*book->buckets));
     return book;
 }
@@ -159,8 +160,14 @@ void lease_book_want(struct lease_book *book, const struct lease_book_want *want
     entry->waiting += want->waiting;
 }
 
-/* What the newest lease's use says about the next two seconds. */
-static int64_t next_slice(const struct entry *entry, enum sub_kind kind, int64_t now_ns)
+static int64_t slice_of(double amount)
+{
+    return amount < (double)SLICE_MAX ? (int64_t)amount : SLICE_MAX;
+}
+
+/* What the newest lease's use says about the time ahead. */
+static int64_t next_slice(const struct entry *entry, enum sub_kind kind, int64_t ahead_s,
+                          int64_t now_ns)
 {
     int64_t amount = smallest[kind];
     if (entry->count > 0) {
@@ -170,7 +177,7 @@ static int64_t next_slice(const struct entry *entry, enum sub_kind kind, int64_t
         int64_t elapsed = now_ns - held->since_ns;
         if (elapsed < SECOND / 1000)
             elapsed = SECOND / 1000;
-        int64_t follow = (int64_t)((double)spent * AHEAD_S * SECOND / (double)elapsed);
+        int64_t follow = slice_of((double)spent * (double)ahead_s * SECOND / (double)elapsed);
         int64_t most = entry->slice[kind] * GROWTH;
         follow = follow < most ? follow : most;
         amount = follow > amount ? follow : amount;
@@ -198,7 +205,7 @@ size_t lease_book_collect(struct lease_book *book, struct lease_ask *asks, size_
         memcpy(ask->sub, entry->sub, sizeof(ask->sub));
         for (int i = 0; i < SUB_KINDS; i++)
             if (entry->limited[i] && (i != SUB_MESSAGES || entry->messages))
-                ask->want[i] = next_slice(entry, (enum sub_kind)i, now_ns);
+                ask->want[i] = next_slice(entry, (enum sub_kind)i, book->ahead_s, now_ns);
         entry->wanted = entry->messages = false;
         book->wanting--;
         entry->asked = true;

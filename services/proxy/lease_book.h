@@ -30,8 +30,8 @@ struct lease_book_want {
 
 struct lease_book;
 
-/* The operations are kept, not copied. */
-struct lease_book *lease_book_new(const struct lease_book_ops *ops);
+/* The operations are kept, not copied. A slice is what recent use takes `ahead_s` seconds for. */
+struct lease_book *lease_book_new(const struct lease_book_ops *ops, int64_t ahead_s);
 /* Gives up all leases. */
 void lease_book_free(struct lease_book **book);
 

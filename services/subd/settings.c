@@ -71,8 +71,11 @@ static const struct config_field fields[] = {
                  .max = INT64_MAX, .doc = "EVM chain id that wallets sign for"),
     CONFIG_FIELD(struct settings, tokens, "tokens", CONFIG_SECTION, .required = true,
                  .section = &token_schema, .doc = "access and refresh tokens"),
-    CONFIG_FIELD(struct settings, lease_ms, "lease", CONFIG_DURATION, .fallback = "60s",
-                 .min = 1000, .max = 3600000, .doc = "longest time a proxy may spend a lease"),
+    CONFIG_FIELD(struct settings, lease_ms, "lease", CONFIG_DURATION, .fallback = "30m",
+                 .min = 1000, .max = 86400000,
+                 .doc =
+                     "longest time a proxy may spend a lease: twice what the proxies' grace is, or "
+                     "it is cut short by it"),
     CONFIG_FIELD(struct settings, retention_ms, "retention", CONFIG_DURATION, .fallback = "30d",
                  .min = 86400000, .max = 315360000000,
                  .doc = "how long applied batches and closed leases are kept; usage stays"),

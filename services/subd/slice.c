@@ -8,6 +8,14 @@ static const int64_t smallest[SUB_KINDS] = {
     [SUB_COST] = 1,
 };
 
+/* What an asker gets at once although it is a large part of what is left. */
+static const int64_t enough[SUB_KINDS] = {
+    [SUB_REQUESTS] = 10,
+    [SUB_BYTES] = 4 << 20,
+    [SUB_MESSAGES] = 10,
+    [SUB_COST] = 1000,
+};
+
 static int64_t smaller(int64_t a, int64_t b)
 {
     return a < b ? a : b;
@@ -18,10 +26,9 @@ int64_t slice_amount(enum sub_kind kind, int64_t want, int64_t left, int64_t oth
     if (want <= 0 || left <= 0)
         return 0;
     int64_t most = smaller(want, left);
-    if (others <= 0)
-        return most;
-    int64_t share = left / (2 * others + 2);
-    if (share < smallest[kind])
-        share = smallest[kind];
+    int64_t share = others > 0 ? left / (2 * others + 2) : left / 4;
+    int64_t least = others > 0 ? smallest[kind] : enough[kind];
+    if (share < least)
+        share = least;
     return smaller(most, share);
 }

@@ -90,7 +90,7 @@ static int setup(void **state)
         fail_msg("%s", err.msg);
     w->ops = (struct lease_book_ops){
         .ctx = w, .lend = lend, .deny = deny, .anchor = anchor, .closed = closed};
-    w->book = lease_book_new(&w->ops);
+    w->book = lease_book_new(&w->ops, 2);
     w->now_ns = SECOND;
     w->next_id = 1;
     w->random = 88172645463325252u;

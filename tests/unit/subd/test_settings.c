@@ -32,7 +32,7 @@ static void defaults(void **unused)
     assert_string_equal(settings->http.address, "127.0.0.1:8103");
     assert_string_equal(settings->service.ops.address, "127.0.0.1:9483");
     assert_int_equal(settings->tokens.access_ms, 300000);
-    assert_int_equal(settings->lease_ms, 60000);
+    assert_int_equal(settings->lease_ms, 1800000);
     assert_int_equal(settings->chain_id, 4441);
     config_free(&config);
 }

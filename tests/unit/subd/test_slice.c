@@ -14,7 +14,7 @@ static void rows(void **unused)
         enum sub_kind kind;
         int64_t want, left, others, get;
     } table[] = {
-        {SUB_REQUESTS, 100, 1000, 0, 100},     {SUB_REQUESTS, 100, 30, 0, 30},
+        {SUB_REQUESTS, 100, 1000, 0, 100},     {SUB_REQUESTS, 100, 30, 0, 10},
         {SUB_REQUESTS, 100, 1, 0, 1},          {SUB_REQUESTS, 100, 0, 0, 0},
         {SUB_REQUESTS, 0, 1000, 0, 0},         {SUB_REQUESTS, -5, 1000, 0, 0},
         {SUB_REQUESTS, 100, -5, 0, 0},         {SUB_REQUESTS, 100, 1000, 1, 100},
