@@ -140,14 +140,13 @@ uint64_t access_log_lost(const struct access_log *log)
     return atomic_load_explicit(&log->lost, memory_order_relaxed);
 }
 
-static bool chosen(const struct exchange *exchange)
+static bool chosen(struct worker *worker, const struct access_log_config *config, bool failed)
 {
-    double sample = exchange->generation->config->access_log.sample;
-    if (sample <= 0)
+    if (config->sample <= 0)
         return false;
-    if (sample >= 1 || exchange->status >= 500 || exchange->request.problem != PROBLEM_NONE)
+    if (config->sample >= 1 || failed)
         return true;
-    return (double)(worker_random(exchange->request.worker) >> 11) * 0x1p-53 < sample;
+    return (double)(worker_random(worker) >> 11) * 0x1p-53 < config->sample;
 }
 
 static const char *protocol(const struct exchange *exchange)
@@ -190,35 +189,61 @@ static struct access_line line_of(const struct exchange *exchange, char *client)
     };
 }
 
-static size_t format(const struct exchange *exchange, char *out)
+static size_t format(struct worker *worker, const struct access_log_config *config,
+                     const struct access_line *line, char *out)
 {
-    struct worker *worker = exchange->request.worker;
     struct access_clock *clock = &worker->priv->access_clock;
-    char client[64];
-    struct access_line line = line_of(exchange, client);
     access_clock_set(clock, worker->wall_ms);
-    switch ((enum access_log_format)exchange->generation->config->access_log.format) {
+    switch ((enum access_log_format)config->format) {
     case ACCESS_LOG_JSON:
-        return access_line_json(&line, clock, out, LOG_LINE_MAX);
+        return access_line_json(line, clock, out, LOG_LINE_MAX);
     case ACCESS_LOG_COMBINED:
-        line.referer = request_header(&exchange->request, "referer", NULL);
-        line.agent = request_header(&exchange->request, "user-agent", NULL);
-        return access_line_combined(&line, clock, out, LOG_LINE_MAX);
+        return access_line_combined(line, clock, out, LOG_LINE_MAX);
     }
     return 0;
 }
 
+/* NULL: the line is not wanted, or there is no place for it. */
+static struct log_slot *claim(struct worker *worker, struct log_ring **ring)
+{
+    struct access_log *log = worker->priv->proxy->access_log;
+    struct log_slot *slot;
+    *ring = atomic_load_explicit(&log->ring, memory_order_acquire);
+    if (*ring != log->own && log_get_level() > LOG_LEVEL_INFO)
+        return NULL;
+    return log_ring_claim(*ring, &slot) == LOG_RING_CLAIMED ? slot : NULL;
+}
+
+void access_log_tunnel(struct worker *worker, const struct access_log_config *config,
+                       const struct access_line *line)
+{
+    struct log_ring *ring;
+    if (!worker->priv->proxy->access_log || !chosen(worker, config, line->problem != NULL))
+        return;
+    struct log_slot *slot = claim(worker, &ring);
+    if (!slot)
+        return;
+    slot->len = format(worker, config, line, slot->data);
+    log_ring_publish(ring, slot);
+}
+
 void access_log_write(const struct exchange *exchange)
 {
-    struct access_log *log = exchange->request.worker->priv->proxy->access_log;
-    struct log_slot *slot;
-    if (!log || !chosen(exchange))
+    struct worker *worker = exchange->request.worker;
+    const struct access_log_config *config = &exchange->generation->config->access_log;
+    bool failed = exchange->status >= 500 || exchange->request.problem != PROBLEM_NONE;
+    struct log_ring *ring;
+    char client[64];
+    if (!worker->priv->proxy->access_log || !chosen(worker, config, failed))
         return;
-    struct log_ring *ring = atomic_load_explicit(&log->ring, memory_order_acquire);
-    if (ring != log->own && log_get_level() > LOG_LEVEL_INFO)
+    struct log_slot *slot = claim(worker, &ring);
+    if (!slot)
         return;
-    if (log_ring_claim(ring, &slot) != LOG_RING_CLAIMED)
-        return;
-    slot->len = format(exchange, slot->data);
+    struct access_line line = line_of(exchange, client);
+    if (config->format == ACCESS_LOG_COMBINED) {
+        line.referer = request_header(&exchange->request, "referer", NULL);
+        line.agent = request_header(&exchange->request, "user-agent", NULL);
+    }
+    slot->len = format(worker, config, &line, slot->data);
     log_ring_publish(ring, slot);
 }

@@ -9,9 +9,11 @@
 
 #include <stdint.h>
 
+struct access_line;
 struct access_log;
 struct access_log_config;
 struct exchange;
+struct worker;
 
 int access_log_new(const struct access_log_config *config, struct access_log **out,
                    struct err *err) MUST_USE;
@@ -28,5 +30,8 @@ uint64_t access_log_lost(const struct access_log *log);
 
 /* On the worker's thread, once for an exchange that is over. */
 void access_log_write(const struct exchange *exchange);
+/* The same for a connection in mode tcp. */
+void access_log_tunnel(struct worker *worker, const struct access_log_config *config,
+                       const struct access_line *line);
 
 #endif

@@ -9,6 +9,7 @@
 #include "services/proxy/h2.h"
 #include "services/proxy/ip_slot.h"
 #include "services/proxy/proxy_protocol.h"
+#include "services/proxy/tcp.h"
 #include "services/proxy/tls_conn.h"
 
 #include <string.h>
@@ -123,6 +124,22 @@ static bool chose_h2(const struct io *io)
     return len == 2 && memcmp(name, "h2", 2) == 0;
 }
 
+static void hand_on(struct worker *worker, struct io io, const struct peer *peer, const char *early,
+                    size_t early_len)
+{
+    switch ((enum listener_mode)peer->listener->mode) {
+    case LISTENER_HTTP:
+        if (chose_h2(&io))
+            h2_new(worker, io, peer, early, early_len);
+        else
+            client_new(worker, io, peer, early, early_len);
+        break;
+    case LISTENER_TCP:
+        tcp_new(worker, io, peer, early, early_len);
+        break;
+    }
+}
+
 static void hand_over(struct ingress *ingress)
 {
     struct io io = ingress->io;
@@ -131,11 +148,7 @@ static void hand_over(struct ingress *ingress)
     struct worker *worker = ingress->worker;
     ingress->early = (struct io_queue){.len = 0};
     end(ingress);
-    const char *bytes = early.len ? early.data + early.at : NULL;
-    if (chose_h2(&io))
-        h2_new(worker, io, &peer, bytes, early.len);
-    else
-        client_new(worker, io, &peer, bytes, early.len);
+    hand_on(worker, io, &peer, early.len ? early.data + early.at : NULL, early.len);
     io_queue_free(&early);
 }
 
@@ -330,7 +343,7 @@ void ingress_new(struct listener *listener, int fd, const struct sockaddr *sa)
         return;
     }
     if (!header && !listener->tls) {
-        client_new(worker, io, &peer, NULL, 0);
+        hand_on(worker, io, &peer, NULL, 0);
         return;
     }
     struct ingress *ingress = enqueue(listener, io, &peer);

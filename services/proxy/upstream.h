@@ -38,6 +38,8 @@ struct upstream *upstream_take(struct worker *worker, const struct pool *pool,
 /* NULL: at once refused by the system, errno says why. */
 struct upstream *upstream_connect(struct worker *worker, const struct pool *pool,
                                   struct backend *backend);
+/* A socket that is being connected to one of the backend's addresses; -1: errno says why not. */
+int upstream_socket(struct worker *worker, struct backend *backend);
 void upstream_park(struct upstream *upstream);
 void upstream_close(struct upstream *upstream);
 void upstream_close_all(struct worker *worker);

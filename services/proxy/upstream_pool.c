@@ -152,7 +152,7 @@ static bool shed_idle(struct worker *worker)
     return false;
 }
 
-static int open_socket(struct backend *backend)
+static int open_one(struct backend *backend)
 {
     const struct backend_address *address =
         atomic_load_explicit(&backend->address, memory_order_acquire);
@@ -173,15 +173,21 @@ static int open_socket(struct backend *backend)
     return -1;
 }
 
+int upstream_socket(struct worker *worker, struct backend *backend)
+{
+    int fd = open_one(backend);
+    if (fd < 0 && (errno == EMFILE || errno == ENFILE) && shed_idle(worker))
+        fd = open_one(backend);
+    return fd;
+}
+
 struct upstream *upstream_connect(struct worker *worker, const struct pool *pool,
                                   struct backend *backend)
 {
     struct worker_private *priv = worker->priv;
     const struct backend_address *known =
         atomic_load_explicit(&backend->address, memory_order_acquire);
-    int fd = open_socket(backend);
-    if (fd < 0 && (errno == EMFILE || errno == ENFILE) && shed_idle(worker))
-        fd = open_socket(backend);
+    int fd = upstream_socket(worker, backend);
     if (fd < 0)
         return NULL;
     struct upstream *upstream = mem_zalloc(sizeof(*upstream));

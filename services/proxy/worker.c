@@ -8,7 +8,9 @@
 #include "services/proxy/ingress.h"
 #include "services/proxy/h2.h"
 #include "services/proxy/listener.h"
+#include "services/proxy/splice.h"
 #include "services/proxy/stream.h"
+#include "services/proxy/tcp.h"
 #include "services/proxy/tls_conn.h"
 #include "services/proxy/upstream.h"
 #include "services/proxy/worker_private.h"
@@ -211,6 +213,7 @@ static void serve(struct worker *worker)
     ingress_close_all(worker);
     client_close_all(worker);
     h2_close_all(worker);
+    tcp_close_all(worker);
     upstream_close_all(worker);
     close_graves(worker);
     h2o_evloop_run(worker->loop, 0);
@@ -230,6 +233,7 @@ static void *thread_main(void *arg)
     enter_phase(priv, WORKER_ENDED);
     await_phase(priv, WORKER_RELEASED);
     close_loop(worker);
+    splice_thread_end();
     return NULL;
 }
 

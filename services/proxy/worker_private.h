@@ -20,6 +20,7 @@ struct ingress;
 struct h2_worker;
 struct listener;
 struct stream;
+struct tcp;
 struct tls_thread;
 struct upstream;
 
@@ -63,7 +64,8 @@ struct worker_private {
     struct tls_thread *tls; /* NULL: nobody spoke TLS yet */
     struct stream *streams;
     struct timer stream_timer;  /* of a drain */
-    struct h2_worker *h2; /* NULL: no connection of HTTP/2 yet */
+    struct h2_worker *h2;       /* NULL: no connection of HTTP/2 yet */
+    struct tcp *tunnels;        /* of listeners in mode tcp */
     struct upstream *upstreams; /* all, for the end */
     int64_t idle_upstreams;
     struct grave *graves;
