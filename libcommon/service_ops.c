@@ -66,6 +66,7 @@ enum {
     LOG_DROPPED,
     RESIDENT,
     OPEN_FDS,
+    MAX_FDS,
     STARTED,
     REGISTERED,
 };
@@ -91,6 +92,9 @@ const struct metric_desc service_common_metrics[] = {
     [OPEN_FDS] = {.name = "process_open_fds",
                   .kind = METRIC_GAUGE,
                   .help = "open file descriptors"},
+    [MAX_FDS] = {.name = "process_max_fds",
+                 .kind = METRIC_GAUGE,
+                 .help = "file descriptors that may be open"},
     [STARTED] = {.name = "process_start_time_seconds",
                  .kind = METRIC_GAUGE,
                  .help = "Unix time of the start"},
@@ -236,6 +240,14 @@ static int64_t count_fds(void)
     return count - 3; /* ".", ".." and the directory itself */
 }
 
+static int64_t most_fds(void)
+{
+    struct rlimit limit = {0};
+
+    getrlimit(RLIMIT_NOFILE, &limit);
+    return limit.rlim_cur < INT64_MAX ? (int64_t)limit.rlim_cur : INT64_MAX;
+}
+
 static int64_t resident_bytes(void)
 {
     FILE *file = fopen("/proc/self/statm", "re");
@@ -279,6 +291,7 @@ static void refresh_common(struct service *service)
     metric_set(dropped, (int64_t)log_dropped());
     metric_set(metrics_cell(common, RESIDENT, NULL), resident_bytes());
     metric_set(metrics_cell(common, OPEN_FDS, NULL), count_fds());
+    metric_set(metrics_cell(common, MAX_FDS, NULL), most_fds());
 }
 
 void service_ops_open(struct service *service, bool open)

@@ -35,7 +35,7 @@ KiB, MiB or GiB; durations need ms, s, m, h or d; rates are N/s. 0 needs no unit
     for service in "${services[@]}"; do "$bin/$service" --document metrics; done
     "$bin/proxy" --document common-metrics
 } | page metrics.md Metrics "\`GET /metrics\` of each service's ops listener, in the Prometheus text format. Labels come from bounded sets: a metric has at most
-512 series, what is over is counted under the label \`other\`."
+2048 series, what is over is counted under the label \`other\`."
 
 "$bin/proxy" --document logs |
     page logs.md Logs "Every service writes one JSON object a line to standard error. Lines that are not read fast enough are dropped and counted, in a later line

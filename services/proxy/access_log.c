@@ -151,6 +151,10 @@ static bool chosen(struct worker *worker, const struct access_log_config *config
 
 static const char *protocol(const struct exchange *exchange)
 {
+    if (exchange->tunnel)
+        return "websocket";
+    if (exchange->http2)
+        return "HTTP/2";
     return exchange->head.minor ? "HTTP/1.1" : "HTTP/1.0";
 }
 

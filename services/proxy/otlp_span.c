@@ -64,6 +64,13 @@ static h2o_iovec_t method_of(const struct exchange *exchange)
     return exchange->method;
 }
 
+static const char *version_of(const struct exchange *exchange)
+{
+    if (exchange->http2)
+        return "2";
+    return exchange->head.minor ? "1.1" : "1.0";
+}
+
 static void open_span(struct log_line *line, const struct exchange *exchange, enum span_kind kind,
                       const char *id, const char *parent, int64_t start_ns)
 {
@@ -123,7 +130,7 @@ size_t otlp_span_server(const struct exchange *exchange, char *out, size_t size)
               exchange->start_ns);
     attribute_text(&line, "url.scheme", exchange->tls ? "https" : "http");
     attribute_text(&line, "client.address", client);
-    attribute_text(&line, "network.protocol.version", exchange->head.minor ? "1.1" : "1.0");
+    attribute_text(&line, "network.protocol.version", version_of(exchange));
     attribute_text(&line, "octroi.request_id", exchange->id_text);
     if (request->route)
         attribute(&line, "http.route",

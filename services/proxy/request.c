@@ -72,7 +72,8 @@ static void leave_last(struct exchange *exchange)
 static void observe(const struct exchange *exchange, struct stats_route *cells)
 {
     int64_t total_ns = exchange->request.worker->now_ns - exchange->start_ns;
-    metric_observe(cells->seconds, (double)total_ns / 1e9);
+    if (!exchange->tunnel)
+        metric_observe(cells->seconds, (double)total_ns / 1e9);
     if (exchange->first_byte_ns)
         metric_observe(cells->first_byte,
                        (double)(exchange->first_byte_ns - exchange->start_ns) / 1e9);
@@ -93,6 +94,8 @@ static void account(struct exchange *exchange)
         metric_add(priv->stats.bytes_out, (int64_t)request->meter.bytes_out);
     if (exchange->gone)
         metric_add(priv->stats.aborts, 1);
+    if (exchange->tunnel)
+        metric_add(priv->stats.protocols[STATS_WEBSOCKET], -1);
     if (request->problem != PROBLEM_NONE)
         stats_count_refusal(&priv->stats, request->problem);
     access_log_write(exchange);

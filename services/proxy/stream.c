@@ -195,6 +195,7 @@ void stream_websocket(struct exchange *exchange)
     websocket_init(&stream->sides[ROOM_INBOUND].ws, true, deflate);
     websocket_init(&stream->sides[ROOM_OUTBOUND].ws, false, deflate);
     exchange->tunnel = true;
+    metric_add(exchange->request.worker->priv->stats.protocols[STATS_WEBSOCKET], 1);
     exchange->body = BODY_TUNNEL;
     exchange->body_ended = false;
     exchange->body_limit = 0;
