@@ -337,6 +337,8 @@ void ingress_new(struct listener *listener, int fd, const struct sockaddr *sa)
     bool header = listener->config->proxy_protocol == PROXY_PROTOCOL_REQUIRED;
     metric_add(worker->priv->stats.connections, 1);
     peer_set(&peer, sa);
+    if (worker->priv->generation->pools->send_proxy)
+        peer_local(&peer, fd);
     if (!header && !take_slot(worker, &peer, &io)) {
         io_close(&io);
         ingress_closed(worker);
@@ -354,6 +356,16 @@ void ingress_new(struct listener *listener, int fd, const struct sockaddr *sa)
     set_deadline(ingress, timeouts_of(worker)->request_head);
     if (!may_speak(worker, &peer))
         give_up(ingress, "untrusted", NULL);
+}
+
+void ingress_drain_all(struct worker *worker)
+{
+    struct ingress *next;
+    for (struct ingress *ingress = worker->priv->ingress; ingress; ingress = next) {
+        next = ingress->next;
+        if (!ingress->io.tls && ingress->in.len == 0)
+            give_up(ingress, "closed", "the proxy drains");
+    }
 }
 
 void ingress_close_all(struct worker *worker)
