@@ -157,7 +157,7 @@ static void on_writable(h2o_socket_t *sock, const char *err);
 static void handshake(struct ingress *ingress)
 {
     char *buf = ingress->worker->priv->buffer;
-    const char *detail;
+    const char *reason, *detail;
     size_t got;
     const char *wire = ingress->in.len ? ingress->in.data + ingress->in.at : NULL;
     enum tls_step step = tls_conn_handshake(ingress->io.tls, ingress->io.fd, wire, ingress->in.len,
@@ -177,8 +177,8 @@ static void handshake(struct ingress *ingress)
         hand_over(ingress);
         break;
     case TLS_STEP_FAILED:
-        detail = NULL;
-        give_up(ingress, tls_conn_failure(ingress->io.tls, &detail), detail);
+        reason = tls_conn_failure(ingress->io.tls, &detail);
+        give_up(ingress, reason, detail);
         break;
     }
 }
