@@ -411,7 +411,7 @@ describe('time', () => {
       pools: {
         whole: `{ backends: ${set.urls} }`,
         own: `{ backends: ${set.urls} }`,
-        head: `{ backends: ${set.urls}, timeouts: { response_head: 200ms } }`,
+        head: `{ backends: ${set.urls}, timeouts: { response_head: 1s } }`,
       },
       routes: { own: 'timeouts: { request: 100ms }', head: 'timeouts: { request: 20s }' },
     }).start();
