@@ -76,7 +76,7 @@ static void test_ways(void **state)
         "efefef5efO5eHeE",    /* a second round */
         "eefefefO5eHfHeooC",  /* one of before the opening comes home late: it is not the trial's
                                */
-        "efefef5eefO5eHoHeE", /* one of the first trial comes home in the second */
+        "efefef5eefO5eHoHeoHE", /* one of the first trial comes home in the second */
     };
 
     (void)state;
