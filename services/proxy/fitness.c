@@ -93,8 +93,10 @@ void fitness_report(struct backend *backend, const struct pool *pool, uint64_t t
                     enum fitness_outcome outcome, int64_t now_ms, uint64_t random,
                     struct metrics *metrics)
 {
-    struct backend_note note = note_of(backend, pool, metrics);
     enum breaker_result result = result_of(outcome);
+    if (result == BREAKER_OK && pool->config->circuit_breaker.failures == 0)
+        return;
+    struct backend_note note = note_of(backend, pool, metrics);
     if (breaker_leave(&backend->fitness.breaker, &pool->config->circuit_breaker, trial, result,
                       now_ms, &note))
         recovered(backend, now_ms);
