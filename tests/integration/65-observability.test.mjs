@@ -9,9 +9,11 @@ import { after, before, describe, test } from 'node:test';
 
 import WebSocket, { WebSocketServer } from 'ws';
 
+import { Authority } from '../support/certificates.mjs';
 import { freePort, removeDirectory, temporaryDirectory, waitUntil } from '../support/process.mjs';
 import { RawOrigin, answering, ask, connect, ok } from '../support/raw.mjs';
 import { Service, binary } from '../support/service.mjs';
+import { askTls } from '../support/tls.mjs';
 
 const GET = (path, extra = '') => `GET ${path} HTTP/1.1\r\nHost: Test:80\r\n${extra}\r\n`;
 const TRACE = '4bf92f3577b34da6a3ce929d0e0e4736';
@@ -34,7 +36,7 @@ after(async () => {
 });
 
 let number = 0;
-async function start({ top = '', routes = '', pools = '', env = {}, log = 'access.log', access = '' } = {}) {
+async function start({ top = '', routes = '', pools = '', listeners = '', env = {}, log = 'access.log', access = '' } = {}) {
   number += 1;
   const port = await freePort();
   const opsPort = await freePort();
@@ -45,7 +47,7 @@ async function start({ top = '', routes = '', pools = '', env = {}, log = 'acces
     opsPort,
     env,
     config: `
-listeners: [{ address: "127.0.0.1:${port}" }]
+listeners: [{ address: "127.0.0.1:${port}" } ${listeners}]
 workers: "2"
 ops: { address: "127.0.0.1:${opsPort}", metrics_bearer_token: "\${OPS_TOKEN:-}" }
 access_log: { path: "${logFile}" ${access} }
@@ -181,6 +183,17 @@ test('HTTP/2 and WebSockets say so, and are counted while they last', async () =
   assert.ok(!readFileSync(it.logFile, 'utf8').includes('hunter2'));
   await it.proxy.stop();
   echo.close();
+});
+
+test('TLS says its version', async () => {
+  const { certificate, key } = new Authority(dir).issue('test', ['DNS:test']);
+  const secure = await freePort();
+  const it = await start({ listeners: `, { address: "127.0.0.1:${secure}", tls: { certificate: "${certificate}", key: "${key}" } }` });
+  await askTls(secure, GET('/secure'), { rejectUnauthorized: false });
+  assert.equal(JSON.parse(await it.find('"/secure"')).tls, 'TLSv1.3');
+  await askTls(secure, GET('/older'), { rejectUnauthorized: false, maxVersion: 'TLSv1.2' });
+  assert.equal(JSON.parse(await it.find('"/older"')).tls, 'TLSv1.2');
+  await it.proxy.stop();
 });
 
 test('the combined format', async () => {
