@@ -3,7 +3,9 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import net from 'node:net';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
+import tls from 'node:tls';
 
+import { Authority } from '../support/certificates.mjs';
 import { cpuMicroseconds, rssKib } from '../support/proc.mjs';
 import { freePort, removeDirectory, sleep, temporaryDirectory, waitUntil } from '../support/process.mjs';
 import { RawOrigin, answering, ask, connect, ok } from '../support/raw.mjs';
@@ -21,6 +23,7 @@ let echo;
 let hostile;
 let proxy;
 let port;
+let tlsPort;
 let steady;
 
 async function flood(wire, bytes) {
@@ -51,7 +54,10 @@ const misdeeds = {
   '/stall': (wire) => wire.write('HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nsome of it'),
   '/garbage': (wire) => wire.write(Buffer.alloc(100_000, 0)),
   '/silent': () => {},
-  '/big': (wire) => wire.write(Buffer.concat([Buffer.from(`HTTP/1.1 200 OK\r\nContent-Length: ${big.length}\r\n\r\n`), big])),
+  '/big': async (wire) => {
+    await wire.write(`HTTP/1.1 200 OK\r\nContent-Length: ${big.length}\r\n\r\n`);
+    await wire.write(big);
+  },
 };
 
 before(async () => {
@@ -63,7 +69,9 @@ before(async () => {
       await misdeeds[target](wire);
     }
   }).start();
+  const leaf = new Authority(dir).issue('server', ['IP:127.0.0.1']);
   port = await freePort();
+  tlsPort = await freePort();
   const opsPort = await freePort();
   const dead = await freePort();
   proxy = await new Service('proxy', {
@@ -71,19 +79,23 @@ before(async () => {
     opsPort,
     env,
     config: `
-listeners: ["127.0.0.1:${port}"]
+listeners:
+  - { address: "127.0.0.1:${port}" }
+  - { address: "127.0.0.1:${tlsPort}", tls: { certificate: "${leaf.certificate}", key: "${leaf.key}" } }
 workers: "2"
 ops: { address: "127.0.0.1:${opsPort}" }
 limits: { connections: 2500, in_flight: 2000, header_bytes: 16KiB }
-timeouts: { drain_delay: 0s, shutdown: 2s, request_head: 2s, request_body_idle: 1s, response_write_idle: 2s, keepalive_idle: 5s }
+timeouts: { drain_delay: 0s, shutdown: 2s, tls_handshake: 1s, request_head: 2s, request_body_idle: 1s, response_write_idle: 2s, keepalive_idle: 5s }
 pools:
   echo: { backends: ["http://127.0.0.1:${echo.port}"] }
   hostile: { backends: ["http://127.0.0.1:${hostile.port}"], timeouts: { response_head: 1s, body_idle: 1s } }
+  big: { backends: ["http://127.0.0.1:${hostile.port}"] }
   dead: { backends: ["http://127.0.0.1:${dead}"] }
 routes:
   - { path: /, pool: echo }
   - { path: /dead, pool: dead }
-${Object.keys(misdeeds).map((path) => `  - { path: ${path}, pool: hostile }`).join('\n')}
+  - { path: /bounded, pool: echo, timeouts: { request: 2s } }
+${Object.keys(misdeeds).map((path) => `  - { path: ${path}, pool: ${path === '/big' ? 'big' : 'hostile'} }`).join('\n')}
 `,
   }).start();
 });
@@ -116,9 +128,9 @@ async function assertIdle(pid) {
   assert.ok(used < 150_000, `${used} µs of CPU time in half an idle second`);
 }
 
-const open = async (count) => {
+const open = async (count, at = port) => {
   const wires = [];
-  while (wires.length < count) wires.push(...(await Promise.all(Array.from({ length: Math.min(100, count - wires.length) }, () => connect(port)))));
+  while (wires.length < count) wires.push(...(await Promise.all(Array.from({ length: Math.min(100, count - wires.length) }, () => connect(at)))));
   return wires;
 };
 
@@ -160,6 +172,16 @@ describe('clients', () => {
     const wires = await open(200);
     wires.forEach((wire) => wire.write('POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1000\r\n\r\nsome'));
     assert.deepEqual(tally(await Promise.all(wires.map(outcome))), { 408: 200 });
+    wires.forEach((wire) => wire.close());
+  });
+
+  test('100 bodies that come a byte at a time end with the time of their requests', async () => {
+    const wires = await open(100);
+    wires.forEach((wire) => wire.write('POST /bounded HTTP/1.1\r\nHost: test\r\nContent-Length: 1000000\r\n\r\n'));
+    const timer = setInterval(() => wires.forEach((wire) => wire.ended || wire.write('x')), 100);
+    const seen = tally(await Promise.all(wires.map(outcome)));
+    clearInterval(timer);
+    assert.deepEqual(Object.keys(seen).filter((one) => !/^(408|504|ended)$/.test(one)), [], JSON.stringify(seen));
     wires.forEach((wire) => wire.close());
   });
 
@@ -240,6 +262,52 @@ describe('clients', () => {
     const wires = await open(300);
     wires.forEach((wire, i) => wire.socket.end(i % 2 ? 'GET / HT' : undefined));
     await Promise.all(wires.map((wire) => wire.rest()));
+  });
+});
+
+describe('TLS', () => {
+  const rest = (wires) => Promise.all(wires.map((wire) => wire.rest()));
+
+  test('500 handshakes that do not begin are ended at their deadline', async () => {
+    await rest(await open(500, tlsPort));
+  });
+
+  test('500 handshakes a byte at a time are ended at the same deadline', async () => {
+    const wires = await open(500, tlsPort);
+    const hello = Buffer.concat([Buffer.from('1603010200010001fc0303', 'hex'), Buffer.alloc(506)]);
+    let at = 0;
+    const timer = setInterval(() => {
+      wires.forEach((wire) => wire.ended || wire.write(hello.subarray(at, at + 1)));
+      at += 1;
+    }, 50);
+    await rest(wires);
+    clearInterval(timer);
+  });
+
+  test('what is no handshake is closed', async () => {
+    const wires = await open(300, tlsPort);
+    const garbage = ['GET / HTTP/1.1\r\nHost: test\r\n\r\n', Buffer.alloc(20_000, 0xff), Buffer.alloc(20_000), Buffer.from('16030140000100', 'hex')];
+    wires.forEach((wire, i) => wire.write(garbage[i % garbage.length]));
+    await rest(wires);
+  });
+
+  test('memory is flat over 3,000 handshakes, a third of them left halfway', async (t) => {
+    const visit = (i) => new Promise((resolve) => {
+      const socket = tls.connect({ port: tlsPort, host: '127.0.0.1', rejectUnauthorized: false });
+      socket.on('error', resolve).on('close', resolve);
+      socket.on('secureConnect', () => socket.write(GET('/', 'Connection: close\r\n')));
+      socket.on('data', () => {});
+      if (i % 3 === 0) socket.once('connect', () => setImmediate(() => socket.destroy()));
+    });
+    const churn = async (count) => {
+      for (let done = 0; done < count; done += 50) await Promise.all(Array.from({ length: 50 }, (_, i) => visit(i)));
+    };
+    await churn(500);
+    const start = rssKib(proxy.pid);
+    await churn(3000);
+    const grown = rssKib(proxy.pid) - start;
+    t.diagnostic(`RSS grew by ${grown} KiB`);
+    assert.ok(grown < 8 * MB, `grew by ${grown} KiB over 3,000 handshakes`);
   });
 });
 
