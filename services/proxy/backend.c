@@ -19,12 +19,13 @@ static int split_authority(const char *text, struct backend *backend, struct err
         return err_set(err, "the address in brackets is malformed");
     for (const char *c = text; c < end; c++)
         if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._:[]", *c))
-            return err_set(err, "only host and port may stand behind http://");
+            return err_set(err, "only host and port may stand behind the scheme");
     size_t host_len = (size_t)((close ? close : host_end) - host);
     if (host_len == 0 || host_len > 253)
         return err_set(err, "the host is missing or too long");
     backend->host = mem_strndup(host, host_len);
-    backend->port = colon ? mem_strndup(colon + 1, (size_t)(end - colon - 1)) : mem_strdup("80");
+    backend->port = colon ? mem_strndup(colon + 1, (size_t)(end - colon - 1))
+                          : mem_strdup(backend->tls ? "443" : "80");
     size_t digits = strspn(backend->port, "0123456789");
     if (digits == 0 || digits > 5 || backend->port[digits] || atoi(backend->port) < 1 ||
         atoi(backend->port) > 65535)
@@ -100,12 +101,16 @@ static uint64_t hash_text(const char *text)
 
 int backend_init(struct backend *backend, const struct backend_config *config, struct err *err)
 {
-    static const char scheme[] = "http://";
+    static const char clear[] = "http://", secure[] = "https://";
     struct backend_address found;
     struct err unresolved;
-    if (strncmp(config->url, scheme, sizeof(scheme) - 1) != 0)
-        return err_set(err, "backend %s: url begins with http://", config->url);
-    if (split_authority(config->url + sizeof(scheme) - 1, backend, err))
+    const char *rest = config->url + sizeof(clear) - 1;
+    backend->tls = strncmp(config->url, secure, sizeof(secure) - 1) == 0;
+    if (backend->tls)
+        rest = config->url + sizeof(secure) - 1;
+    else if (strncmp(config->url, clear, sizeof(clear) - 1) != 0)
+        return err_set(err, "backend %s: url begins with http:// or https://", config->url);
+    if (split_authority(rest, backend, err))
         return err_wrap(err, "backend %s", config->url);
     backend->hash = hash_text(backend->authority.base);
     backend->literal = look_up(backend, AI_NUMERICHOST, &found, &unresolved) == 0;

@@ -44,6 +44,7 @@ struct backend {
     struct pool_state *pool;
     h2o_iovec_t authority; /* host:port: Host where it is rewritten, label and log field */
     char *host, *port;
+    bool tls;                                  /* https:// */
     bool literal;                              /* an address: never looked up again */
     _Atomic(struct backend_address *) address; /* NULL: not resolved yet */
     atomic_uint turn;                          /* new connections go to the addresses in turn */

@@ -7,9 +7,16 @@
 static int check_listeners(const struct generation *generation, struct err *err)
 {
     const struct listener_config *listeners = generation->config->listeners.items;
-    for (size_t i = 0; i < generation->config->listeners.count; i++)
-        if (listeners[i].pool[0] && !pool_set_find(generation->pools, listeners[i].pool))
-            return err_set(err, "listener %zu: there is no pool %s", i + 1, listeners[i].pool);
+    for (size_t i = 0; i < generation->config->listeners.count; i++) {
+        const char *name = listeners[i].pool;
+        const struct pool *pool = name[0] ? pool_set_find(generation->pools, name) : NULL;
+        if (name[0] && !pool)
+            return err_set(err, "listener %zu: there is no pool %s", i + 1, name);
+        for (size_t j = 0; pool && j < pool->count; j++)
+            if (pool->members[j].tls)
+                return err_set(err, "listener %zu: pool %s: mode: tcp speaks no TLS to a backend",
+                               i + 1, name);
+    }
     return 0;
 }
 

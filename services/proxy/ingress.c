@@ -157,7 +157,7 @@ static void on_writable(h2o_socket_t *sock, const char *err);
 static void handshake(struct ingress *ingress)
 {
     char *buf = ingress->worker->priv->buffer;
-    const char *detail;
+    const char *reason, *detail;
     size_t got;
     const char *wire = ingress->in.len ? ingress->in.data + ingress->in.at : NULL;
     enum tls_step step = tls_conn_handshake(ingress->io.tls, ingress->io.fd, wire, ingress->in.len,
@@ -177,8 +177,8 @@ static void handshake(struct ingress *ingress)
         hand_over(ingress);
         break;
     case TLS_STEP_FAILED:
-        detail = NULL;
-        give_up(ingress, tls_conn_failure(ingress->io.tls, &detail), detail);
+        reason = tls_conn_failure(ingress->io.tls, &detail);
+        give_up(ingress, reason, detail);
         break;
     }
 }
@@ -337,6 +337,8 @@ void ingress_new(struct listener *listener, int fd, const struct sockaddr *sa)
     bool header = listener->config->proxy_protocol == PROXY_PROTOCOL_REQUIRED;
     metric_add(worker->priv->stats.connections, 1);
     peer_set(&peer, sa);
+    if (worker->priv->generation->pools->send_proxy)
+        peer_local(&peer, fd);
     if (!header && !take_slot(worker, &peer, &io)) {
         io_close(&io);
         ingress_closed(worker);
@@ -354,6 +356,16 @@ void ingress_new(struct listener *listener, int fd, const struct sockaddr *sa)
     set_deadline(ingress, timeouts_of(worker)->request_head);
     if (!may_speak(worker, &peer))
         give_up(ingress, "untrusted", NULL);
+}
+
+void ingress_drain_all(struct worker *worker)
+{
+    struct ingress *next;
+    for (struct ingress *ingress = worker->priv->ingress; ingress; ingress = next) {
+        next = ingress->next;
+        if (!ingress->io.tls && ingress->in.len == 0)
+            give_up(ingress, "closed", "the proxy drains");
+    }
 }
 
 void ingress_close_all(struct worker *worker)

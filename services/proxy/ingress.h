@@ -10,7 +10,8 @@ void ingress_new(struct listener *listener, int fd, const struct sockaddr *sa);
 /* Whoever took a connection over calls this once, when it is closed. */
 void ingress_closed(struct worker *worker);
 
-/* Those on their way: drain lets them finish, close_all does not. */
+/* Those on their way: drain closes who has not said a word yet, close_all everybody. */
+void ingress_drain_all(struct worker *worker);
 void ingress_close_all(struct worker *worker);
 /* The buffers of this worker's TLS connections. */
 struct tls_thread *ingress_tls(struct worker *worker);

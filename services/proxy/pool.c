@@ -4,6 +4,7 @@
 #include "libcommon/log.h"
 #include "libcommon/mem.h"
 #include "services/proxy/registry.h"
+#include "services/proxy/tls_origin.h"
 
 #include <string.h>
 
@@ -40,6 +41,7 @@ static int pool_init(struct pool_set *set, struct pool *pool, const struct pool_
     pool->policy = (enum balance_policy)config->balance;
     pool->timeouts = config->timeouts;
     pool->max_idle = (unsigned)config->max_idle;
+    set->send_proxy |= config->send_proxy != SEND_PROXY_OFF;
     pool->state = registry_pool(set->registry, config->key);
     pool->members = mem_array(config->backends.count, sizeof(*pool->members));
     for (; pool->count < config->backends.count; pool->count++) {
@@ -52,6 +54,11 @@ static int pool_init(struct pool_set *set, struct pool *pool, const struct pool_
         if (registry_backend(set->registry, pool->state, from, repetition(backends, pool->count),
                              &member->backend, err))
             return err_wrap(err, "pool %s", pool->name);
+        if (member->backend->tls &&
+            tls_origin_new(from->tls, member->backend->host, &member->tls, err)) {
+            pool->count++;
+            return err_wrap(err, "pool %s: backend %s: tls", pool->name, from->url);
+        }
         if (member->backend->id >= set->backend_limit)
             set->backend_limit = member->backend->id + 1;
         set->backend_count++;
@@ -83,8 +90,10 @@ void pool_set_free(struct pool_set **set)
         return;
     for (size_t i = 0; i < (*set)->count; i++) {
         struct pool *pool = &(*set)->pools[i];
-        for (size_t j = 0; j < pool->count; j++)
+        for (size_t j = 0; j < pool->count; j++) {
+            tls_origin_unref(&pool->members[j].tls);
             registry_release((*set)->registry, pool->members[j].backend);
+        }
         registry_release_pool((*set)->registry, pool->state);
         free(pool->members);
     }

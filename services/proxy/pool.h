@@ -7,12 +7,14 @@
 #include "services/proxy/backend.h"
 
 struct registry;
+struct tls_origin;
 
 /* A backend's place in a pool. */
 struct member {
     struct backend *backend;
     int64_t weight;
     int64_t max_connections; /* 0: no limit */
+    struct tls_origin *tls;  /* NULL: http:// */
 };
 
 struct pool {
@@ -33,6 +35,7 @@ struct pool_set {
     struct pool *pools;
     size_t count;
     size_t backend_count;
+    bool send_proxy;        /* of some pool */
     unsigned backend_limit; /* over the id of each backend */
 };
 

@@ -266,18 +266,6 @@ static void refuse(struct tcp *tcp, enum problem problem)
     finish(tcp);
 }
 
-static size_t upstream_proxy_header(const struct pool *pool, const struct peer *peer, char *out)
-{
-    unsigned version = pool->config->send_proxy == SEND_PROXY_V1 ? 1 : 2;
-    struct proxy_header header = {.known = true,
-                                  .source = peer->address,
-                                  .destination = peer->local,
-                                  .source_port = peer->port,
-                                  .destination_port = peer->local_port};
-    return pool->config->send_proxy == SEND_PROXY_OFF ? 0
-                                                      : proxy_protocol_write(version, &header, out);
-}
-
 static bool connect_one(struct tcp *tcp);
 
 /* Not one byte was sent: another backend may do. */

@@ -44,6 +44,13 @@ void upstream_park(struct upstream *upstream);
 void upstream_close(struct upstream *upstream);
 void upstream_close_all(struct worker *worker);
 
+/* upstream_open.c: TCP is connected; upstream_on_connect follows when all is said that comes before
+ * a request. */
+void upstream_on_open(h2o_socket_t *sock, const char *err);
+/* What pool's connections begin with (send_proxy); out holds PROXY_PROTOCOL_WRITE_MAX bytes. 0:
+ * nothing. */
+size_t upstream_proxy_header(const struct pool *pool, const struct peer *peer, char *out);
+
 /* exchange side (upstream.c): events of a connection that has an exchange */
 void upstream_on_read(h2o_socket_t *sock, const char *err);
 void upstream_on_connect(h2o_socket_t *sock, const char *err);

@@ -51,10 +51,14 @@ void upstream_close(struct upstream *upstream)
 {
     if (!upstream->io.sock)
         return;
-    if (upstream->idle)
+    bool idle = upstream->idle;
+    if (idle)
         unlink_idle(upstream);
     metric_add(stats_of(upstream)->active, -1);
-    io_close(&upstream->io);
+    if (idle)
+        io_close_idle(&upstream->io);
+    else
+        io_close(&upstream->io);
     timer_unlink(&upstream->worker->priv->timers, &upstream->timer);
     *upstream->link = upstream->next;
     if (upstream->next)
@@ -108,8 +112,10 @@ static bool may_park(const struct upstream *upstream)
     const struct proxy *proxy = priv->proxy;
     if (upstream->idle_limit_ms <= 0 || priv->stopping)
         return false;
-    /* The present configuration decides whether it is kept, not that of its last exchange. */
+    /* The present configuration decides whether it is kept, not that of its last exchange. One that
+     * began with a PROXY header is of one client. */
     return slot->pool && slot->idle_count < slot->pool->max_idle &&
+           slot->pool->config->send_proxy == SEND_PROXY_OFF &&
            priv->idle_upstreams < proxy->connection_limit / (int64_t)proxy->worker_count + 1;
 }
 
@@ -208,7 +214,7 @@ struct upstream *upstream_connect(struct worker *worker, const struct pool *pool
         upstream->next->link = &upstream->next;
     priv->upstreams = upstream;
     metric_add(stats_of(upstream)->active, 1);
-    h2o_socket_notify_write(upstream->io.sock, upstream_on_connect);
+    h2o_socket_notify_write(upstream->io.sock, upstream_on_open);
     timer_set(&priv->timers, &upstream->timer, worker_now_ms(worker) + pool->timeouts.connect);
     return upstream;
 }

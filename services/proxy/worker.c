@@ -317,6 +317,7 @@ static void on_drain(struct worker *worker, struct worker_message *message)
 {
     free(message);
     close_listeners(worker);
+    ingress_drain_all(worker);
     client_drain_all(worker);
     stream_drain_all(worker);
     h2_drain_all(worker);

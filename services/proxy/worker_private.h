@@ -61,6 +61,7 @@ struct worker_private {
     struct client *clients;
     struct ingress *ingress, *ingress_last; /* not at their protocol yet; the oldest first */
     size_t ingress_count;
+    int64_t tls_told_ms;    /* a failed handshake with an origin was logged */
     struct tls_thread *tls; /* NULL: nobody spoke TLS yet */
     struct stream *streams;
     struct timer stream_timer;  /* of a drain */

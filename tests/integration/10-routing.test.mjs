@@ -180,7 +180,7 @@ describe('a configuration that is refused', () => {
     ['a pool and a redirect', { routes: '[{ path: /, pool: a, redirect: { to: "http://x" } }]' }, /one of pool, redirect and respond/],
     ['a sold route without billing', { routes: '[{ path: /, pool: a, access: subscription, service: s }]' }, /billing/],
     ['a sold route without a service', { routes: '[{ path: /, pool: a, access: subscription }]' }, /service/],
-    ['a backend with https', { pools: '{ a: { backends: ["https://127.0.0.1:1"] } }' }, /http:\/\//],
+    ['a backend with another scheme', { pools: '{ a: { backends: ["ftp://127.0.0.1:1"] } }' }, /http:\/\//],
     ['a backend with a path', { pools: '{ a: { backends: ["http://127.0.0.1:1/x"] } }' }, /host and port/],
     ['a bad network', { trusted_proxies: '[10.0.0.0/33]' }, /10\.0\.0\.0\/33/],
     ['no workers', { workers: '"0"' }, /workers/],

@@ -52,7 +52,8 @@ static void setup(struct fixture *fixture, enum balance_policy policy, size_t co
         fixture->backends[i].hash = (i + 1) * 0x9e3779b97f4a7c15ULL;
         fixture->backends[i].authority = h2o_iovec_init("backend", 7);
         atomic_store(&fixture->backends[i].address, &fixture->address);
-        fixture->members[i] = (struct member){&fixture->backends[i], weights[i], 0};
+        fixture->members[i] =
+            (struct member){.backend = &fixture->backends[i], .weight = weights[i]};
         if (weights[i] > fixture->pool.max_weight)
             fixture->pool.max_weight = weights[i];
     }
