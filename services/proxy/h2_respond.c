@@ -67,6 +67,13 @@ static void push_lines(struct list *list, h2o_iovec_t lines)
     }
 }
 
+/* The key that it answers was ours. */
+static bool of_handshake(const struct http1_head *head, const struct http1_field *field)
+{
+    return field->name_len == 20 &&
+           strncasecmp(head->base + field->name, "sec-websocket-accept", 20) == 0;
+}
+
 static void push_origin(struct list *list, const struct response *response)
 {
     const struct http1_head *head = response->head;
@@ -74,7 +81,8 @@ static void push_origin(struct list *list, const struct response *response)
     for (size_t i = 0; i < head->count; i++) {
         const struct http1_field *field = &head->fields[i];
         if (field->dropped || field->id == NAME_X_REQUEST_ID ||
-            (field->id == NAME_CONTENT_LENGTH && !sized))
+            (field->id == NAME_CONTENT_LENGTH && !sized) ||
+            (response->status == 101 && of_handshake(head, field)))
             continue;
         push(list, head->base + field->name, field->name_len, head->base + field->value,
              field->value_len, NGHTTP2_NV_FLAG_NONE);
