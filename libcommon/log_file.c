@@ -1,7 +1,6 @@
 /* Owns the last step of a line: bytes into a descriptor that may be slow, full or gone. */
 #include "libcommon/log_file.h"
 
-#include "libcommon/clock.h"
 #include "libcommon/log_ring.h"
 #include "libcommon/mem.h"
 
@@ -14,16 +13,13 @@
 #include <unistd.h>
 
 #define STUCK_MS   1000
-#define RETRY_MS   1000
 #define FILE_BYTES (64 * 1024)
 
 struct log_file {
     int fd;
-    char *path; /* NULL: the descriptor is not ours */
+    bool ours; /* the descriptor is closed with it */
     const struct log_ring *ring;
     bool torn; /* the last line in the file has no end */
-    int64_t retry_ms;
-    _Atomic bool reopen;
     _Atomic uint64_t lost;
     size_t len, size;
     char *out;
@@ -45,19 +41,14 @@ struct log_file *log_file_of(int fd)
     return new_file(fd, PIPE_BUF);
 }
 
-static int open_path(const char *path)
-{
-    return open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0640);
-}
-
 int log_file_open(const char *path, struct log_file **out, struct err *err)
 {
-    int fd = open_path(path);
+    int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0640);
 
     if (fd < 0)
         return err_set(err, "%s: %s", path, strerror(errno));
     *out = new_file(fd, FILE_BYTES);
-    (*out)->path = mem_strdup(path);
+    (*out)->ours = true;
     return 0;
 }
 
@@ -65,9 +56,8 @@ void log_file_close(struct log_file **file)
 {
     if (*file == NULL)
         return;
-    if ((*file)->path != NULL)
+    if ((*file)->ours)
         close((*file)->fd);
-    free((*file)->path);
     free((*file)->out);
     free(*file);
     *file = NULL;
@@ -157,36 +147,9 @@ void log_file_add(struct log_file *file, const char *data, size_t len)
     file->len += len;
 }
 
-static void open_again(struct log_file *file)
-{
-    int64_t now = clock_mono_ms(&clock_system);
-
-    if (file->path == NULL || now < file->retry_ms)
-        return;
-    int fd = open_path(file->path);
-    file->retry_ms = now + RETRY_MS;
-    if (fd < 0)
-        return;
-    close(file->fd);
-    file->fd = fd;
-    file->torn = false;
-    atomic_store(&file->reopen, false);
-}
-
 int log_file_flush(struct log_file *file)
 {
-    int result = put_out(file);
-    int saved = errno;
-
-    if (atomic_load_explicit(&file->reopen, memory_order_relaxed))
-        open_again(file);
-    errno = saved;
-    return result;
-}
-
-void log_file_reopen(struct log_file *file)
-{
-    atomic_store(&file->reopen, true);
+    return put_out(file);
 }
 
 uint64_t log_file_lost(const struct log_file *file)

@@ -1,7 +1,6 @@
-/* Where lines are written: standard error, or a file that can be moved away and opened anew
- * (logrotate). Lines are collected and leave in few writes. What takes no more bytes costs the
- * lines, which are counted; writing goes on with the next. Used by one thread; log_file_reopen and
- * the counter by any. */
+/* Where lines are written: standard error, or a file. Lines are collected and leave in few writes.
+ * What takes no more bytes costs the lines, which are counted; writing goes on with the next. Used
+ * by one thread, the counter by any. */
 #ifndef LIBCOMMON_LOG_FILE_H
 #define LIBCOMMON_LOG_FILE_H
 
@@ -25,9 +24,6 @@ void log_file_patience(struct log_file *file, const struct log_ring *ring);
 void log_file_add(struct log_file *file, const char *data, size_t len);
 /* Writes what was added. -1: lines were lost, errno says why. */
 int log_file_flush(struct log_file *file);
-/* With the next flush the path is opened again; on failure the old file stays in use, and it is
- * tried again once a second. */
-void log_file_reopen(struct log_file *file);
 /* Lines that could not be written since the start. */
 uint64_t log_file_lost(const struct log_file *file);
 

@@ -24,9 +24,21 @@ struct access_log {
     char *path;
 };
 
+/* Nothing waits in the old file. */
+static void take_next(struct access_log *log)
+{
+    struct log_file *next = atomic_exchange(&log->next, NULL);
+    if (!next)
+        return;
+    log_file_close(&log->file);
+    log->file = next;
+}
+
 static void add_line(void *ctx, const char *data, size_t len)
 {
     struct access_log *log = ctx;
+    if (!log->added)
+        take_next(log);
     log->added = true;
     log_file_add(log->file, data, len);
 }
@@ -54,11 +66,7 @@ static void flush(void *ctx, uint64_t dropped)
     if (dropped)
         log_warn("access log lines were dropped: they come faster than they are written",
                  LOG_UINT(COUNT, dropped));
-    struct log_file *next = atomic_exchange(&log->next, NULL);
-    if (!next)
-        return;
-    log_file_close(&log->file);
-    log->file = next;
+    take_next(log);
 }
 
 static int start_ring(struct access_log *log, struct log_file *file, struct err *err)

