@@ -6,12 +6,15 @@
 #include "libcommon/config_tree.h"
 #include "libcommon/config_value.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define LIST_MAX 10000
 
 struct config {
+    atomic_uint owners;
+    uint64_t fingerprint;
     struct config_arena *arena;
     void *root;
 };
@@ -384,6 +387,16 @@ static int build(const char *name, const char *text, size_t len, const struct co
     return decode_section(&walk, schema, root, NULL, config->root, &place);
 }
 
+/* FNV-1a. */
+static uint64_t fingerprint(const char *text, size_t len)
+{
+    uint64_t hash = 14695981039346656037U;
+
+    for (size_t i = 0; i < len; i++)
+        hash = (hash ^ (unsigned char)text[i]) * 1099511628211U;
+    return hash;
+}
+
 int config_parse(const char *name, const char *text, size_t len, const struct config_schema *schema,
                  struct config **out, struct err *err)
 {
@@ -391,6 +404,8 @@ int config_parse(const char *name, const char *text, size_t len, const struct co
     struct config *config = mem_zalloc(sizeof(*config));
 
     config->arena = config_arena_new();
+    config->fingerprint = fingerprint(text, len);
+    atomic_init(&config->owners, 1);
     if (build(name, text, len, schema, config, err != NULL ? err : &ignored) != 0) {
         config_free(&config);
         return -1;
@@ -422,11 +437,23 @@ void *config_root(struct config *config)
     return config->root;
 }
 
+uint64_t config_fingerprint(const struct config *config)
+{
+    return config->fingerprint;
+}
+
+struct config *config_share(struct config *config)
+{
+    atomic_fetch_add(&config->owners, 1);
+    return config;
+}
+
 void config_free(struct config **config)
 {
-    if (*config == NULL)
+    struct config *mine = MEM_STEAL(*config);
+
+    if (mine == NULL || atomic_fetch_sub(&mine->owners, 1) > 1)
         return;
-    config_arena_free(&(*config)->arena);
-    free(*config);
-    *config = NULL;
+    config_arena_free(&mine->arena);
+    free(mine);
 }

@@ -83,7 +83,13 @@ int config_defaults(const struct config_schema *schema, struct config **out,
                     struct err *err) MUST_USE;
 /* The struct of the root section; lives as long as the config. */
 void *config_root(struct config *config);
+/* One more owner: it is freed by as many config_free. Any thread. */
+struct config *config_share(struct config *config);
 void config_free(struct config **config);
+/* Of the text that it was made of; not a secret-keeping hash. */
+uint64_t config_fingerprint(const struct config *config);
+/* Whether two structs of a section say the same. */
+bool config_same(const struct config_schema *schema, const void *a, const void *b);
 
 /* The reference page of a schema, Markdown on out. */
 struct buf;

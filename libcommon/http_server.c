@@ -303,9 +303,11 @@ int http_server_start(const struct http_server_options *options, struct http_ser
                       struct err *err)
 {
     struct http_server *server = server_new(options);
-    int fd;
+    int fd = options->listen_fd;
 
-    if (http_server_listen(options->address, &fd, &server->port, err) != 0 ||
+    if (fd > 0)
+        server->port = http_server_port_of(fd);
+    if ((fd <= 0 && http_server_listen(options->address, &fd, &server->port, err) != 0) ||
         start_daemon(server, fd, err) != 0 || start_workers(server, err) != 0) {
         http_server_stop(&server);
         return -1;
@@ -317,6 +319,13 @@ int http_server_start(const struct http_server_options *options, struct http_ser
 unsigned http_server_port(const struct http_server *server)
 {
     return server->port;
+}
+
+int http_server_fd(const struct http_server *server)
+{
+    if (atomic_load(&server->draining))
+        return -1;
+    return MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_LISTEN_FD)->listen_fd;
 }
 
 void http_server_drain(struct http_server *server)

@@ -30,6 +30,7 @@ struct http_store; /* where idempotent answers are kept: http_store.h */
 
 struct http_server_options {
     const char *address;      /* "host:port", "[v6]:port"; port 0 picks one */
+    int listen_fd;            /* listens there already, taken over; 0 or less: none */
     unsigned threads;         /* 0: 4 */
     unsigned max_connections; /* 0: 1024 */
     unsigned idle_timeout_s;  /* 0: 30; a whole request, and a whole answer, may take twice that */
@@ -44,6 +45,8 @@ struct http_server_options {
 int http_server_start(const struct http_server_options *options, struct http_server **out,
                       struct err *err) MUST_USE;
 unsigned http_server_port(const struct http_server *server);
+/* The listening socket, the server's; -1: it accepts no more. */
+int http_server_fd(const struct http_server *server);
 /* Refuses new connections; running handlers end. */
 void http_server_drain(struct http_server *server);
 void http_server_stop(struct http_server **server);

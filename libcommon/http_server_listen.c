@@ -75,7 +75,7 @@ static int listen_on(const struct addrinfo *address)
     return -1;
 }
 
-static unsigned port_of(int fd)
+unsigned http_server_port_of(int fd)
 {
     union {
         struct sockaddr any;
@@ -100,7 +100,7 @@ int http_server_listen(const char *address, int *fd, unsigned *port, struct err 
     *fd = listen_on(list);
     if (*fd < 0)
         return err_set(err, "cannot listen on %.100s: %s", address, strerror(errno));
-    *port = port_of(*fd);
+    *port = http_server_port_of(*fd);
     return 0;
 }
 

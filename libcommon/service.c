@@ -82,15 +82,24 @@ static int parse_arguments(const struct service_desc *desc, int argc, char **arg
     return optind < argc ? print_usage(desc, stderr, 2) : -1;
 }
 
-static int load_config(const struct service_desc *desc, const char *path, struct config **out,
-                       struct err *err)
+/* NULL: there is no file, the environment is the configuration. */
+static const char *path_of(const struct service_desc *desc, const char *path)
 {
     const char *named = path != NULL ? path : getenv(config_variable(desc));
     bool given = named != NULL && named[0] != '\0';
 
     if (!given && desc->config_from_env != NULL && access(desc->default_config, F_OK) != 0)
-        return desc->config_from_env(out, err);
-    return config_load(given ? named : desc->default_config, desc->config, out, err);
+        return NULL;
+    return given ? named : desc->default_config;
+}
+
+static int load_config(const struct service_desc *desc, const char *path, struct config **out,
+                       struct err *err)
+{
+    const char *file = path_of(desc, path);
+
+    return file == NULL ? desc->config_from_env(out, err)
+                        : config_load(file, desc->config, out, err);
 }
 
 static int log_level_of(struct config *config, enum log_level *level, struct err *err)
@@ -107,6 +116,26 @@ static int log_level_of(struct config *config, enum log_level *level, struct err
 const void *service_configuration(struct service *service)
 {
     return config_root(service->config);
+}
+
+struct config *service_config_share(struct service *service)
+{
+    return config_share(service->next != NULL ? service->next : service->config);
+}
+
+const char *service_config_path(const struct service *service)
+{
+    return path_of(service->desc, service->path);
+}
+
+void service_reload(struct service *service)
+{
+    service->reload_wanted = true;
+}
+
+void service_stalled(struct service *service, bool stalled)
+{
+    atomic_store(&service->stalled, stalled);
 }
 
 struct metrics *service_metrics(struct service *service)
@@ -202,7 +231,8 @@ static int open_signals(struct service *service, struct err *err)
 static int next_signal(struct service *service, int timeout_ms)
 {
     struct pollfd fds[] = {{.fd = service->signal_fd, .events = POLLIN},
-                           {.fd = service->wake_fd, .events = POLLIN}};
+                           {.fd = service->wake_fd, .events = POLLIN},
+                           {.fd = service->upgrade.ready_fd, .events = POLLIN}};
     struct signalfd_siginfo info;
     uint64_t count;
 
@@ -235,22 +265,27 @@ static int apply_config(struct service *service, struct config **next, struct er
     return 0;
 }
 
-static void reload(struct service *service, const char *path)
+static void reload(struct service *service)
 {
     char state[80];
-    struct config *next = NULL;
     struct err err = {{0}};
 
+    service->reload_wanted = false;
     snprintf(state, sizeof(state), "RELOADING=1\nMONOTONIC_USEC=%lld",
              (long long)(clock_mono_ns(&clock_system) / 1000));
     service_notify(state);
-    if (load_config(service->desc, path, &next, &err) != 0 ||
-        apply_config(service, &next, &err) != 0)
+    int result = load_config(service->desc, service->path, &service->next, &err);
+    if (result == 0)
+        result = apply_config(service, &service->next, &err);
+    if (result != 0)
         log_error("reload refused, the old configuration stays", LOG_STR(ERROR, err.msg));
     else
         log_info(service->desc->reload ? "configuration reloaded"
                                        : "log.level reloaded; other changes need a restart");
-    config_free(&next);
+    if (service->desc->reopen != NULL)
+        service->desc->reopen(service);
+    config_free(&service->next);
+    service_ops_reloaded(service, result == 0);
     service_notify("READY=1");
 }
 
@@ -259,20 +294,51 @@ static bool ends(int signal)
     return signal == SIGTERM || signal == SIGQUIT || signal == SIGINT;
 }
 
-static void serve(struct service *service, const char *path)
+/* Who asked this process for it meant the one that serves. It has read the file at its start,
+ * perhaps before the change. */
+static void forward_reload(const struct service *service, bool wanted)
 {
-    for (;;) {
-        int signal = next_signal(service, POLL_MS);
-        bool reopens = service->desc->reopen != NULL && (signal == SIGHUP || signal == SIGUSR1);
-        if (signal == SIGHUP)
-            reload(service, path);
-        if (reopens)
-            service->desc->reopen(service);
-        if (ends(signal))
-            return;
-        if (signal != 0 && signal != SIGHUP && !reopens)
-            log_info("signal ignored", LOG_STR(SIGNAL, strsignal(signal)));
+    if (wanted && service->upgrade.replaced)
+        kill(service->upgrade.pid, SIGHUP);
+}
+
+/* One turn of the main thread; false: it is over. */
+static bool serve_once(struct service *service)
+{
+    int signal = next_signal(service, POLL_MS);
+    bool reopens = signal == SIGUSR1 && service->desc->reopen != NULL;
+
+    if (ends(signal))
+        return false;
+    if (signal == SIGHUP)
+        service->reload_wanted = true;
+    else if (reopens)
+        service->desc->reopen(service);
+    else if (signal == SIGUSR2 && service->desc->hand_over != NULL)
+        service_upgrade_begin(service);
+    else if (signal != 0)
+        log_info("signal ignored", LOG_STR(SIGNAL, strsignal(signal)));
+    if (service->desc->tick != NULL)
+        service->desc->tick(service);
+    switch (service_upgrade_check(service)) {
+    case SERVICE_UPGRADE_NONE:
+        if (service->reload_wanted)
+            reload(service);
+        break;
+    case SERVICE_UPGRADE_WAITING:
+        break;
+    case SERVICE_UPGRADE_DONE:
+        forward_reload(service, service->reload_wanted);
+        return false;
     }
+    return true;
+}
+
+static void serve(struct service *service)
+{
+    while (serve_once(service))
+        ;
+    service_upgrade_abandon(service);
 }
 
 /* Until `done` or the deadline; false: a second signal asks for the end at once. */
@@ -285,8 +351,10 @@ static bool wait_drained(struct service *service, bool (*done)(struct service *s
         int64_t left = deadline - clock_mono_ms(&clock_system);
         if (left <= 0)
             break;
-        if (ends(next_signal(service, left < DRAIN_POLL_MS ? (int)left : DRAIN_POLL_MS)))
+        int signal = next_signal(service, left < DRAIN_POLL_MS ? (int)left : DRAIN_POLL_MS);
+        if (ends(signal))
             return false;
+        forward_reload(service, signal == SIGHUP);
     }
     return true;
 }
@@ -296,12 +364,16 @@ static void drain(struct service *service)
     const struct service_desc *desc = service->desc;
     const struct service_config *config = config_root(service->config);
     int64_t shutdown = config->shutdown_ms > 0 ? config->shutdown_ms : DEFAULT_SHUTDOWN;
+    /* Who is replaced is not missed: nobody has to be told to look elsewhere. */
+    int64_t delay = service->upgrade.replaced ? 0 : config->drain_delay_ms;
 
     atomic_store(&service->phase, SERVICE_DRAINING);
-    service_notify("STOPPING=1");
+    if (service->upgrade.replaced)
+        http_server_drain(service->ops);
+    else
+        service_notify("STOPPING=1");
     log_info("draining");
-    bool patient =
-        config->drain_delay_ms <= 0 || wait_drained(service, NULL, config->drain_delay_ms);
+    bool patient = delay <= 0 || wait_drained(service, NULL, delay);
     if (desc->drain != NULL)
         desc->drain(service);
     if (!patient || desc->drained == NULL || !wait_drained(service, desc->drained, shutdown))
@@ -311,20 +383,61 @@ static void drain(struct service *service)
                  LOG_INT(DURATION_MS, shutdown));
 }
 
-static int run(struct service *service, const char *path, struct err *err)
+/* Waits for what the service needs, where another serves until then; false: it is to end. */
+static bool await_ready(struct service *service)
+{
+    while (!service_ops_ready(service)) {
+        int signal = next_signal(service, DRAIN_POLL_MS);
+        if (ends(signal))
+            return false;
+        if (signal == SIGHUP)
+            service->reload_wanted = true;
+    }
+    return true;
+}
+
+static bool takes_over(const struct service *service)
+{
+    return service->upgrade.tell_fd >= 0;
+}
+
+/* The ops listener of one that takes over is that of the process before, which answers there until
+ * this one can. */
+static int open_service(struct service *service, struct err *err)
 {
     const struct service_desc *desc = service->desc;
 
-    if (service_ops_start(service, err) != 0)
+    if (!takes_over(service) && service_ops_start(service, err) != 0)
         return -1;
-    int result = desc->start(service, err);
-    if (result == 0) {
-        atomic_store(&service->beat_ms, clock_mono_ms(&clock_system));
-        service_ops_open(service, true);
-        atomic_store(&service->phase, SERVICE_RUNNING);
-        service_notify("READY=1");
-        log_info("started", LOG_STR(NAME, desc->name));
-        serve(service, path);
+    if (desc->start(service, err) != 0)
+        return -1;
+    atomic_store(&service->beat_ms, clock_mono_ms(&clock_system));
+    service_ops_open(service, true);
+    atomic_store(&service->phase, SERVICE_RUNNING);
+    return 0;
+}
+
+static int begin_serving(struct service *service, struct err *err)
+{
+    if (takes_over(service) && service_ops_start(service, err) != 0)
+        return -1;
+    if (service->desc->accept != NULL)
+        service->desc->accept(service);
+    service_upgrade_tell(service);
+    service_notify("READY=1");
+    log_info("started", LOG_STR(NAME, service->desc->name), LOG_INT(PID, getpid()));
+    return 0;
+}
+
+static int run(struct service *service, struct err *err)
+{
+    const struct service_desc *desc = service->desc;
+    int result = open_service(service, err);
+
+    if (result == 0 && (!takes_over(service) || await_ready(service))) {
+        result = begin_serving(service, err);
+        if (result == 0)
+            serve(service);
         drain(service);
     }
     service_ops_open(service, false);
@@ -339,33 +452,42 @@ static void close_fd(int fd)
         close(fd);
 }
 
-static int run_service(const struct service_desc *desc, const char *path, struct config *config,
-                       enum log_level level)
+static void release(struct service *service)
 {
-    struct service service = {.desc = desc, .config = config, .wake_fd = -1, .signal_fd = -1};
+    service_ops_stop(service);
+    log_stop_writer();
+    service_upgrade_clear(service);
+    metrics_free(&service->metrics);
+    config_free(&service->config);
+    config_free(&service->previous);
+    close_fd(service->wake_fd);
+    close_fd(service->signal_fd);
+    pthread_mutex_destroy(&service->lock);
+    pthread_rwlock_destroy(&service->gate);
+}
+
+static int run_service(const struct service_desc *desc, const char *path, char **argv,
+                       struct config *config, enum log_level level)
+{
+    struct service service = {
+        .desc = desc, .config = config, .path = path, .wake_fd = -1, .signal_fd = -1};
     struct err err = {{0}};
 
     pthread_mutex_init(&service.lock, NULL);
     pthread_rwlock_init(&service.gate, NULL);
     service.metrics = metrics_new(desc->metrics, desc->metric_count);
     log_init(desc->name, level);
+    service_upgrade_inherit(&service, argv);
+    service_ops_init(&service);
     int result = open_signals(&service, &err);
     log_start_writer();
     if (result == 0)
-        result = run(&service, path, &err);
+        result = run(&service, &err);
     if (result == 0)
         log_info("stopped");
     else
         log_error("cannot start", LOG_STR(ERROR, err.msg));
-    service_ops_stop(&service);
-    log_stop_writer();
-    metrics_free(&service.metrics);
-    config_free(&service.config);
-    config_free(&service.previous);
-    close_fd(service.wake_fd);
-    close_fd(service.signal_fd);
-    pthread_mutex_destroy(&service.lock);
-    pthread_rwlock_destroy(&service.gate);
+    release(&service);
     return result == 0 ? 0 : 1;
 }
 
@@ -390,7 +512,7 @@ int service_main(const struct service_desc *desc, int argc, char **argv)
     if (result == 0)
         result = log_level_of(config, &level, &err);
     if (result == 0 && arguments.action == ACTION_RUN)
-        return run_service(desc, arguments.path, config, level);
+        return run_service(desc, arguments.path, argv, config, level);
     if (result == 0 && arguments.action == ACTION_HEALTH)
         result = health(config, &err);
     if (result == 0 && arguments.action == ACTION_CHECK)

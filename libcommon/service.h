@@ -1,5 +1,6 @@
 /* The one skeleton of every service: command line (-c FILE, -t check, -V version, --health,
- * --document KIND), configuration, logging, signals (TERM and QUIT drain, HUP reload), the ops
+ * --document KIND), configuration, logging, signals (TERM and QUIT drain, HUP reload, USR2 replace
+ * the process by the binary that stands on disk, where the service offers it), the ops
  * listener (/livez /readyz /healthz /metrics, PUT /loglevel), readiness to systemd, and ordered
  * teardown. A service is a service_desc and its callbacks, all called on the main thread. */
 #ifndef LIBCOMMON_SERVICE_H
@@ -22,6 +23,7 @@ struct service_config {
     } log;
 
     int64_t drain_delay_ms; /* /readyz says 503 while requests are still accepted */
+    int64_t upgrade_ms;     /* for a new binary to become ready; 0: 60 s */
     int64_t shutdown_ms;    /* how long a drain may take; 0: 30 s. A second TERM ends it at once */
 };
 
@@ -58,8 +60,8 @@ struct service_desc {
     int (*start)(struct service *service, struct err *err);
     /* A new, valid configuration: take it over or refuse it whole (service_config still gives the
      * old one until this returns 0). The old one stays in memory until the next reload succeeds:
-     * what other threads hold of it must be given up by then. ops.address is read at the start
-     * only. NULL: HUP re-reads only log.level. */
+     * what other threads hold of it must be given up by then, or owned (service_config_share).
+     * ops.address is read at the start only. NULL: HUP re-reads only log.level. */
     int (*reload)(struct service *service, const void *config, struct err *err);
     /* After HUP and on USR1: files that may have been moved away are opened again. NULL: none. */
     void (*reopen)(struct service *service);
@@ -72,6 +74,13 @@ struct service_desc {
     /* Before /metrics is written, on an ops thread, between start and stop: sets what is counted
      * elsewhere. NULL: nothing. */
     void (*collect)(struct service *service);
+    /* What was opened begins to be used: after start; where the process replaces another, once it
+     * is ready. NULL: start does it. */
+    void (*accept)(struct service *service);
+    /* At least once a second while it runs. */
+    void (*tick)(struct service *service);
+    /* USR2: names each listening socket by service_offer. NULL: USR2 is ignored. */
+    void (*hand_over)(struct service *service);
     void (*drain)(
         struct service *service); /* stop accepting; returns at once. NULL: nothing to drain */
     bool (*drained)(
@@ -85,6 +94,13 @@ int service_main(const struct service_desc *desc, int argc, char **argv);
 
 const void *service_configuration(struct service *service);
 struct metrics *service_metrics(struct service *service);
+/* One more owner of the configuration that is being taken over, or else of the present one: freed
+ * by config_free. */
+struct config *service_config_share(struct service *service);
+/* The file that it was read from; NULL: from the environment. */
+const char *service_config_path(const struct service *service);
+/* As HUP does, soon. From tick. */
+void service_reload(struct service *service);
 void service_set_state(struct service *service, void *state);
 void *service_state(struct service *service);
 
@@ -97,6 +113,17 @@ void service_dependency(struct service *service, const char *name, bool critical
  * it stays until service_ops_leave. False: answered already. */
 bool service_ops_enter(struct service *service, struct http_request *request) MUST_USE;
 void service_ops_leave(struct service *service);
+/* Any thread: something does not move any more; /livez answers 503 meanwhile. */
+void service_stalled(struct service *service, bool stalled);
+
+/* A new process gets the listening sockets of the one that it replaces. From start and reload: the
+ * next of them that was offered by this name, the caller's; -1: there is none, or none left. */
+int service_inherited(struct service *service, const char *name);
+/* From hand_over: the descriptor stays the caller's. */
+void service_offer(struct service *service, const char *name, int fd);
+/* Another process serves what this one did: its sockets live on. */
+bool service_replaced(const struct service *service);
+
 /* Any thread: ends the process as TERM does. */
 void service_quit(struct service *service);
 

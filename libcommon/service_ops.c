@@ -61,6 +61,8 @@ const struct config_schema service_log_schema = {
 
 enum {
     BUILD_INFO,
+    RELOADS,
+    LAST_RELOAD,
     READY,
     DEPENDENCY_UP,
     LOG_DROPPED,
@@ -76,6 +78,13 @@ const struct metric_desc service_common_metrics[] = {
                     .kind = METRIC_GAUGE,
                     .help = "1, with the service's name and version",
                     .labels = {"service", "version"}},
+    [RELOADS] = {.name = "octroi_config_reloads_total",
+                 .kind = METRIC_COUNTER,
+                 .help = "configurations read anew, by result (ok, refused)",
+                 .labels = {"result"}},
+    [LAST_RELOAD] = {.name = "octroi_config_last_reload_time_seconds",
+                     .kind = METRIC_GAUGE,
+                     .help = "Unix time at which the present configuration was taken over"},
     [READY] = {.name = "octroi_service_ready",
                .kind = METRIC_GAUGE,
                .help = "1 while /readyz answers 200"},
@@ -150,11 +159,13 @@ static void livez(struct http_request *request, void *ctx)
 {
     struct service *service = ctx;
     int64_t age = clock_mono_ms(&clock_system) - atomic_load(&service->beat_ms);
-    bool alive = atomic_load(&service->phase) != SERVICE_RUNNING || age < STALLED_MS;
+    bool alive = !atomic_load(&service->stalled) &&
+                 (atomic_load(&service->phase) != SERVICE_RUNNING || age < STALLED_MS);
 
     http_reply_json(request, alive ? 200 : 503,
-                    json_pack("{s:s, s:s, s:s}", "status", alive ? "ok" : "stalled", "service",
-                              service->desc->name, "version", OCTROI_VERSION));
+                    json_pack("{s:s, s:s, s:s, s:i}", "status", alive ? "ok" : "stalled", "service",
+                              service->desc->name, "version", OCTROI_VERSION, "pid",
+                              (int)getpid()));
 }
 
 /* False: the service has no such check. */
@@ -397,22 +408,48 @@ static const struct http_route *all_routes(struct service *service)
     return all;
 }
 
+bool service_ops_ready(struct service *service)
+{
+    bool ready;
+
+    pthread_mutex_lock(&service->lock);
+    readiness(service, &ready);
+    pthread_mutex_unlock(&service->lock);
+    return ready;
+}
+
+void service_ops_init(struct service *service)
+{
+    const char *build[] = {service->desc->name, OCTROI_VERSION};
+    int64_t now = clock_wall_s(&clock_system);
+
+    service->common = metrics_new(service_common_metrics, REGISTERED);
+    metric_set(metrics_cell(service->common, BUILD_INFO, build), 1);
+    metric_set(metrics_cell(service->common, STARTED, NULL), now);
+    metric_set(metrics_cell(service->common, LAST_RELOAD, NULL), now);
+}
+
+void service_ops_reloaded(struct service *service, bool taken_over)
+{
+    metrics_count(service->common, RELOADS, taken_over ? "ok" : "refused", NULL);
+    if (taken_over)
+        metric_set(metrics_cell(service->common, LAST_RELOAD, NULL), clock_wall_s(&clock_system));
+}
+
 int service_ops_start(struct service *service, struct err *err)
 {
     const struct service_config *config = config_root(service->config);
+    AUTO_FREE char *name = mem_printf("ops %s", config->ops.address);
     const struct http_server_options options = {
         .address = config->ops.address,
+        .listen_fd = service_inherited(service, name),
         .threads = 2,
         .max_connections = 128,
         .routes = all_routes(service),
         .route_count = ARRAY_LEN(routes) + service->desc->route_count,
         .ctx = service,
     };
-    const char *build[] = {service->desc->name, OCTROI_VERSION};
 
-    service->common = metrics_new(service_common_metrics, REGISTERED);
-    metric_set(metrics_cell(service->common, BUILD_INFO, build), 1);
-    metric_set(metrics_cell(service->common, STARTED, NULL), clock_wall_s(&clock_system));
     service_ops_token(service);
     if (config->ops.address[0] == '\0')
         return 0;
@@ -420,6 +457,17 @@ int service_ops_start(struct service *service, struct err *err)
         return err_wrap(err, "ops.address");
     log_listener(config->ops.address, http_server_port(service->ops));
     return 0;
+}
+
+/* Offered by its address: a configuration that names another opens another. */
+void service_ops_offer(struct service *service)
+{
+    const struct service_config *config = config_root(service->config);
+    AUTO_FREE char *name = mem_printf("ops %s", config->ops.address);
+
+    if (service->ops == NULL)
+        return;
+    service_offer(service, name, http_server_fd(service->ops));
 }
 
 void service_ops_stop(struct service *service)

@@ -27,6 +27,11 @@ static void set_timer(struct client *client, int64_t after_ms)
     timer_set(&client->worker->priv->timers, &client->timer, now_ms(client) + after_ms);
 }
 
+static bool draining(const struct client *client)
+{
+    return atomic_load_explicit(&client->worker->priv->proxy->draining, memory_order_relaxed);
+}
+
 static const struct timeouts_config *timeouts_of(const struct client *client)
 {
     return &client->worker->priv->generation->config->timeouts;
@@ -150,7 +155,7 @@ void client_exchange_done(struct client *client)
     }
     http1_body_free(&client->body);
     client->state = CLIENT_IDLE;
-    set_timer(client, timeouts_of(client)->keepalive_idle);
+    set_timer(client, draining(client) ? DRAIN_GRACE_MS : timeouts_of(client)->keepalive_idle);
     if (client->paused)
         client_resume(client);
     if (!client->busy && client->in.len)
@@ -489,7 +494,7 @@ void client_new(struct worker *worker, struct io io, const struct peer *peer, co
     priv->clients = client;
     io_attach(&client->io, worker->loop, client);
     metric_add(priv->stats.protocols[STATS_HTTP1], 1);
-    set_timer(client, timeouts_of(client)->request_head);
+    set_timer(client, draining(client) ? DRAIN_GRACE_MS : timeouts_of(client)->request_head);
     h2o_socket_read_start(client->io.sock, on_read);
     if (early_len) {
         io_queue_add(&client->in, early, early_len);
@@ -497,15 +502,24 @@ void client_new(struct worker *worker, struct io io, const struct peer *peer, co
     }
 }
 
+/* A client who was served just now may have sent its next request already. */
+static bool is_idle(const struct client *client)
+{
+    int64_t since = client->timer.due_ms - timeouts_of(client)->keepalive_idle;
+    return !client->first && client->out.len == 0 && now_ms(client) - since >= DRAIN_GRACE_MS;
+}
+
 void client_drain_all(struct worker *worker)
 {
     struct client *next;
     for (struct client *client = worker->priv->clients; client; client = next) {
         next = client->next;
-        if (client->state == CLIENT_IDLE && client->out.len == 0)
+        if (client->state != CLIENT_IDLE)
+            continue;
+        if (is_idle(client))
             close_idle(client);
-        else if (client->state == CLIENT_IDLE)
-            client->keep = false;
+        else
+            set_timer(client, DRAIN_GRACE_MS);
     }
 }
 

@@ -131,6 +131,8 @@ static const struct config_field timeouts_fields[] = {
     CONFIG_TIMEOUT(struct timeouts_config, drain_delay, 0, "5s",
                    "/readyz answers 503 this long before the listeners close"),
     CONFIG_TIMEOUT(struct timeouts_config, shutdown, 0, "30s", "for requests in flight to finish"),
+    CONFIG_TIMEOUT(struct timeouts_config, upgrade, 100, "60s",
+                   "for a new binary (USR2) to become ready; the old one goes on where it is not"),
 };
 static const struct config_schema timeouts_schema = {.name = "timeouts",
                                                      .size = sizeof(struct timeouts_config),
@@ -180,6 +182,7 @@ static int root_check(void *section, struct err *err)
     unsigned workers;
     config->service.drain_delay_ms = config->timeouts.drain_delay;
     config->service.shutdown_ms = config->timeouts.shutdown;
+    config->service.upgrade_ms = config->timeouts.upgrade;
     for (size_t i = 0; i < config->routes.count; i++)
         if (routes[i].access == ROUTE_SUBSCRIPTION && !config->billing)
             return err_set(

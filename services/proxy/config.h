@@ -58,6 +58,7 @@ struct timeouts_config {
     int64_t request; /* the whole exchange; 0: no limit */
     int64_t drain_delay;
     int64_t shutdown;
+    int64_t upgrade;
 };
 
 enum access_log_format { ACCESS_LOG_JSON, ACCESS_LOG_COMBINED };

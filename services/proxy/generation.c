@@ -4,10 +4,17 @@
 #include "libcommon/mem.h"
 #include "services/proxy/tls_server.h"
 
+#include <assert.h>
+#include <string.h>
+
 static int check_listeners(const struct generation *generation, struct err *err)
 {
     const struct listener_config *listeners = generation->config->listeners.items;
     for (size_t i = 0; i < generation->config->listeners.count; i++) {
+        for (size_t j = 0; j < i; j++)
+            if (strcmp(listeners[i].address, listeners[j].address) == 0)
+                return err_set(err, "listeners[%zu]: %s stands there twice", i,
+                               listeners[i].address);
         const char *name = listeners[i].pool;
         const struct pool *pool = name[0] ? pool_set_find(generation->pools, name) : NULL;
         if (name[0] && !pool)
@@ -57,6 +64,42 @@ void generation_free(struct generation **generation)
     route_table_free(&(*generation)->routes);
     pool_set_free(&(*generation)->pools);
     cidr_list_free(&(*generation)->trusted);
+    config_free(&(*generation)->source);
+    free((*generation)->uses);
     free(*generation);
     *generation = NULL;
+}
+
+size_t generation_listener(const struct generation *generation, const char *address)
+{
+    const struct listener_config *listeners = generation->config->listeners.items;
+    for (size_t i = 0; i < generation->config->listeners.count; i++)
+        if (strcmp(listeners[i].address, address) == 0)
+            return i;
+    return SIZE_MAX;
+}
+
+void generation_share(struct generation *generation, size_t workers)
+{
+    size_t size = sizeof(struct generation_uses) + workers * sizeof(struct generation_use);
+    size_t line = sizeof(struct generation_use);
+    generation->uses = aligned_alloc(line, (size + line - 1) / line * line);
+    if (!generation->uses)
+        abort();
+    memset(generation->uses, 0, size);
+    atomic_init(&generation->uses->workers, (unsigned)workers);
+}
+
+bool generation_unused(const struct generation *generation)
+{
+    return !generation->uses ||
+           atomic_load_explicit(&generation->uses->workers, memory_order_acquire) == 0;
+}
+
+void generation_drop(const struct generation *generation, unsigned worker)
+{
+    struct generation_uses *uses = generation->uses;
+    assert(uses->of[worker].count > 0);
+    if (--uses->of[worker].count == 0)
+        atomic_fetch_sub_explicit(&uses->workers, 1, memory_order_release);
 }

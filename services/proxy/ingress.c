@@ -25,7 +25,8 @@ struct ingress {
     struct worker *worker;
     struct ingress *next, *prev;
     struct timer timer;
-    struct tls_server *server; /* NULL: no TLS */
+    struct tls_server *server;           /* NULL: no TLS */
+    const struct generation *generation; /* held: that of peer.listener */
     struct peer peer;
     struct io_queue in;    /* as the wire has it: of a header, or behind one */
     struct io_queue early; /* for the protocol: behind header and handshake */
@@ -53,8 +54,9 @@ struct tls_thread *ingress_tls(struct worker *worker)
 
 static void release(struct worker *worker, struct grave *grave)
 {
-    (void)worker;
-    free(H2O_STRUCT_FROM_MEMBER(struct ingress, grave, grave));
+    struct ingress *ingress = H2O_STRUCT_FROM_MEMBER(struct ingress, grave, grave);
+    generation_drop(ingress->generation, worker->index);
+    free(ingress);
 }
 
 /* It leaves the list; the connection is somebody else's already, or closed. */
@@ -309,6 +311,8 @@ static struct ingress *enqueue(struct listener *listener, struct io io, const st
     if (priv->ingress_count >= WAITING_MAX)
         give_up(priv->ingress, "crowded", NULL);
     ingress->worker = listener->worker;
+    ingress->generation = priv->generation;
+    generation_hold(ingress->generation, ingress->worker->index);
     ingress->peer = *peer;
     ingress->io = io;
     ingress->timer.fire = on_timeout;
@@ -364,7 +368,7 @@ void ingress_drain_all(struct worker *worker)
     for (struct ingress *ingress = worker->priv->ingress; ingress; ingress = next) {
         next = ingress->next;
         if (!ingress->io.tls && ingress->in.len == 0)
-            give_up(ingress, "closed", "the proxy drains");
+            set_deadline(ingress, DRAIN_GRACE_MS);
     }
 }
 

@@ -13,7 +13,6 @@
 
 #define ACCEPT_BURST 64
 #define PAUSE_MS     100
-#define BACKLOG      4096
 
 static int resolve(const char *address, struct addrinfo **out, struct err *err)
 {
@@ -41,27 +40,23 @@ static int bind_to(int fd, const struct addrinfo *info)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)))
         return -1;
-    return bind(fd, info->ai_addr, info->ai_addrlen) || listen(fd, BACKLOG) ? -1 : 0;
+    return bind(fd, info->ai_addr, info->ai_addrlen);
 }
 
-static void retry(struct timer *timer);
-
-int listener_open(struct listener *listener, struct worker *worker,
-                  const struct listener_config *config, struct err *err)
+int listener_bind(const struct listener_config *config, int *fd, struct err *err)
 {
     struct addrinfo *info;
-    *listener =
-        (struct listener){.worker = worker, .config = config, .fd = -1, .timer.fire = retry};
     if (resolve(config->address, &info, err))
         return -1;
-    listener->fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    int result = listener->fd < 0 ? -1 : bind_to(listener->fd, info);
+    *fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int result = *fd < 0 ? -1 : bind_to(*fd, info);
+    int error = errno;
     freeaddrinfo(info);
     if (result == 0)
         return 0;
-    err_set(err, "listener %s: %s", config->address, strerror(errno));
-    listener_close(listener);
-    return -1;
+    if (*fd >= 0)
+        close(*fd);
+    return err_set(err, "listener %s: %s", config->address, strerror(error));
 }
 
 static void accept_some(h2o_socket_t *sock, const char *err);
@@ -86,7 +81,7 @@ static void take(struct listener *listener, int fd, const struct sockaddr *sa)
     struct worker_private *priv = listener->worker->priv;
     struct proxy *proxy = priv->proxy;
     if (atomic_fetch_add_explicit(&proxy->connections, 1, memory_order_relaxed) >=
-        proxy->connection_limit) {
+        atomic_load_explicit(&proxy->connection_limit, memory_order_relaxed)) {
         atomic_fetch_sub_explicit(&proxy->connections, 1, memory_order_relaxed);
         metric_add(priv->stats.refused, 1);
         close(fd);
@@ -95,11 +90,9 @@ static void take(struct listener *listener, int fd, const struct sockaddr *sa)
     ingress_new(listener, fd, sa);
 }
 
-static void accept_some(h2o_socket_t *sock, const char *err)
+/* True: there may be more. */
+static bool accept_burst(struct listener *listener)
 {
-    struct listener *listener = sock->data;
-    (void)err;
-    worker_tick(listener->worker);
     for (unsigned i = 0; i < ACCEPT_BURST; i++) {
         struct sockaddr_storage storage;
         socklen_t len = sizeof(storage);
@@ -112,25 +105,76 @@ static void accept_some(h2o_socket_t *sock, const char *err)
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
             rest(listener);
         if (errno != EINTR && errno != ECONNABORTED)
-            return;
+            return false;
     }
+    return true;
+}
+
+static void accept_some(h2o_socket_t *sock, const char *err)
+{
+    struct listener *listener = sock->data;
+    (void)err;
+    worker_tick(listener->worker);
+    accept_burst(listener);
+}
+
+static void configure(struct listener *listener, size_t index)
+{
+    const struct generation *generation = listener->worker->priv->generation;
+    listener->config = (const struct listener_config *)generation->config->listeners.items + index;
+    listener->tls = generation->tls[index];
+}
+
+struct listener *listener_add(struct worker *worker, size_t index, int fd)
+{
+    struct listener *listener = mem_zalloc(sizeof(*listener));
+    listener->worker = worker;
+    listener->fd = fd;
+    listener->timer.fire = retry;
+    listener->next = worker->priv->listeners;
+    worker->priv->listeners = listener;
+    configure(listener, index);
+    return listener;
+}
+
+bool listener_follow(struct listener *listener)
+{
+    const char *address = listener->config->address;
+    size_t index = generation_listener(listener->worker->priv->generation, address);
+    if (index == SIZE_MAX)
+        return false;
+    configure(listener, index);
+    return true;
 }
 
 void listener_start(struct listener *listener)
 {
+    if (listener->sock)
+        return;
     listener->sock =
         h2o_evloop_socket_create(listener->worker->loop, listener->fd, H2O_SOCKET_FLAG_DONT_READ);
     listener->sock->data = listener;
     h2o_socket_read_start(listener->sock, accept_some);
 }
 
+/* Whoever is in the accept queue was told that it is connected. */
+void listener_retire(struct listener *listener)
+{
+    while (listener->sock && accept_burst(listener))
+        ;
+    listener_close(listener);
+}
+
 void listener_close(struct listener *listener)
 {
+    struct listener **at = &listener->worker->priv->listeners;
+    while (*at != listener)
+        at = &(*at)->next;
+    *at = listener->next;
     timer_unlink(&listener->worker->priv->timers, &listener->timer);
     if (listener->sock)
         h2o_socket_close(listener->sock);
-    else if (listener->fd >= 0)
+    else
         close(listener->fd);
-    listener->sock = NULL;
-    listener->fd = -1;
+    free(listener);
 }

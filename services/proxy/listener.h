@@ -10,6 +10,7 @@
 struct tls_server;
 
 struct listener {
+    struct listener *next; /* of the worker */
     struct worker *worker;
     const struct listener_config *config; /* of the worker's generation */
     struct tls_server *tls;               /* of it too; NULL: in the clear */
@@ -18,11 +19,17 @@ struct listener {
     struct timer timer; /* accepts again after descriptors ran out */
 };
 
-/* Binds; the loop does not know of it yet. */
-int listener_open(struct listener *listener, struct worker *worker,
-                  const struct listener_config *config, struct err *err) MUST_USE;
-/* On the worker's thread. */
+/* A bound socket; connections come once somebody has called listen. Any thread. */
+int listener_bind(const struct listener_config *config, int *fd, struct err *err) MUST_USE;
+/* One that has been bound becomes the worker's: on its thread, or before it runs. `index` is that
+ * of the listener in the worker's generation. */
+struct listener *listener_add(struct worker *worker, size_t index, int fd);
+/* The worker has changed to another generation. False: it does not name this listener. */
+bool listener_follow(struct listener *listener);
+/* On the worker's thread. The worker forgets it when it is closed. */
 void listener_start(struct listener *listener);
+/* Takes the connections that wait already, and closes. */
+void listener_retire(struct listener *listener);
 void listener_close(struct listener *listener);
 
 #endif

@@ -8,66 +8,49 @@
 #include "services/proxy/health.h"
 #include "services/proxy/ip_rate.h"
 #include "services/proxy/ip_slot.h"
+#include "services/proxy/listener.h"
 #include "services/proxy/otlp.h"
-#include "services/proxy/registry.h"
+#include "services/proxy/reload.h"
 #include "services/proxy/resolver.h"
 #include "services/proxy/status.h"
 #include "services/proxy/worker_private.h"
 
 #include <signal.h>
-#include <sys/resource.h>
 
 #define IP_RATE_ENTRIES (1 << 17) /* 2 MiB, touched as addresses come */
-#define SPARE_FILES     128       /* descriptors that are not connections */
 
-/* Each connection may need one towards its origin. */
-static void set_connection_limit(struct proxy *proxy)
+static int start_billing(struct proxy *proxy, struct err *err)
 {
-    struct rlimit limit;
-    int64_t wanted = proxy->generation->config->limits.connections;
-    proxy->connection_limit = wanted;
-    if (getrlimit(RLIMIT_NOFILE, &limit))
-        return;
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
-    if (limit.rlim_max == RLIM_INFINITY || (int64_t)limit.rlim_max >= wanted * 2 + SPARE_FILES)
-        return;
-    proxy->connection_limit = ((int64_t)limit.rlim_max - SPARE_FILES) / 2;
-    if (proxy->connection_limit < 1)
-        proxy->connection_limit = 1;
-    log_warn("limits.connections is lowered: too few file descriptors are allowed",
-             LOG_INT(COUNT, proxy->connection_limit));
+    const struct billing_config *billing = proxy->generation->config->billing;
+    if (!billing)
+        return 0;
+    proxy->boot = service_config_share(proxy->service);
+    return billing_start(billing, proxy->service, proxy->workers, proxy->worker_count,
+                         &proxy->billing, err);
+}
+
+/* Each listener to the workers that poll it. */
+static void deal(struct proxy *proxy)
+{
+    for (size_t i = 0; i < proxy->sockets.count; i++) {
+        const struct socket_row *row = &proxy->sockets.rows[i];
+        listener_add(proxy->workers[row->worker],
+                     generation_listener(proxy->generation, row->address), row->fd);
+    }
 }
 
 static int start_workers(struct proxy *proxy, struct err *err)
 {
-    unsigned count;
-    if (config_worker_count(proxy->generation->config, &count, err))
-        return -1;
-    proxy->workers = mem_array(count, sizeof(struct worker *));
-    for (unsigned i = 0; i < count; i++) {
-        proxy->worker_count++;
+    proxy->workers = mem_array(proxy->worker_count, sizeof(struct worker *));
+    for (unsigned i = 0; i < proxy->worker_count; i++)
         if (worker_new(proxy, i, &proxy->workers[i], err))
             return -1;
-    }
-    for (size_t i = 0; i < count; i++)
-        if (worker_listen(proxy->workers[i], err))
-            return -1;
-    if (proxy->generation->config->billing &&
-        billing_start(proxy->generation->config->billing, proxy->service, proxy->workers, count,
-                      &proxy->billing, err))
+    deal(proxy);
+    if (start_billing(proxy, err))
         return -1;
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < proxy->worker_count; i++)
         worker_start(proxy->workers[i]);
     return 0;
-}
-
-static void log_listeners(const struct proxy *proxy)
-{
-    const struct listener_config *listeners = proxy->generation->config->listeners.items;
-    for (size_t i = 0; i < proxy->generation->config->listeners.count; i++)
-        log_info("listening", LOG_STR(ADDRESS, listeners[i].address),
-                 LOG_UINT(COUNT, proxy->worker_count));
 }
 
 static int start(struct service *service, struct err *err)
@@ -77,24 +60,44 @@ static int start(struct service *service, struct err *err)
     signal(SIGPIPE, SIG_IGN);
     proxy->service = service;
     proxy->started_ms = clock_mono_ms(&clock_system);
-    proxy->registry = registry_new();
     proxy->ip_rate = ip_rate_new(IP_RATE_ENTRIES);
     proxy->ip_slots = ip_slots_new();
-    if (generation_new(service_configuration(service), proxy->registry, &proxy->generation, err))
-        return -1;
-    if (access_log_new(&proxy->generation->config->access_log, &proxy->access_log, err) ||
-        otlp_new(&proxy->otlp, err))
-        return -1;
-    set_connection_limit(proxy);
-    pool_set_resolve(proxy->generation->pools);
-    if (resolver_start(proxy->registry, &proxy->resolver, err) ||
+    if (reload_first(proxy, err) ||
+        access_log_new(&proxy->generation->config->access_log, &proxy->access_log, err) ||
+        otlp_new(&proxy->otlp, err) ||
+        resolver_start(proxy->registry, &proxy->resolver, err) ||
         health_start(service_metrics(service), &proxy->health, err))
         return -1;
     health_follow(proxy->health, proxy->generation->pools);
-    if (start_workers(proxy, err))
-        return -1;
-    log_listeners(proxy);
-    return 0;
+    return start_workers(proxy, err);
+}
+
+static void accept_connections(struct service *service)
+{
+    struct proxy *proxy = service_state(service);
+    const struct listener_config *listeners = proxy->generation->config->listeners.items;
+    sockets_listen(&proxy->sockets);
+    for (size_t i = 0; i < proxy->worker_count; i++)
+        worker_accept(proxy->workers[i]);
+    for (size_t i = 0; i < proxy->generation->config->listeners.count; i++)
+        log_info("listening", LOG_STR(ADDRESS, listeners[i].address),
+                 LOG_UINT(COUNT, proxy->worker_count));
+}
+
+static int reload(struct service *service, const void *config, struct err *err)
+{
+    return reload_take_over(service_state(service), config, err);
+}
+
+static void tick(struct service *service)
+{
+    reload_tick(service_state(service));
+}
+
+static void hand_over(struct service *service)
+{
+    struct proxy *proxy = service_state(service);
+    sockets_offer(&proxy->sockets, service);
 }
 
 static void drain(struct service *service)
@@ -114,13 +117,16 @@ static bool drained(struct service *service)
 static void stop(struct service *service)
 {
     struct proxy *proxy = service_state(service);
+    size_t made = 0;
     if (!proxy)
         return;
-    for (size_t i = 0; i < proxy->worker_count; i++)
+    while (proxy->workers && made < proxy->worker_count && proxy->workers[made])
+        made++;
+    for (size_t i = 0; i < made; i++)
         worker_stop(proxy->workers[i]);
     if (proxy->billing)
         billing_stop(&proxy->billing, proxy->generation->config->timeouts.shutdown);
-    for (size_t i = 0; i < proxy->worker_count; i++)
+    for (size_t i = 0; i < made; i++)
         worker_free(&proxy->workers[i]);
     free(proxy->workers);
     resolver_stop(&proxy->resolver);
@@ -129,8 +135,8 @@ static void stop(struct service *service)
     otlp_free(&proxy->otlp);
     access_log_free(&proxy->access_log);
     health_stop(&proxy->health);
-    generation_free(&proxy->generation);
-    registry_free(&proxy->registry);
+    reload_clear(proxy);
+    config_free(&proxy->boot);
     free(proxy);
     service_set_state(service, NULL);
 }
@@ -167,6 +173,10 @@ static const struct service_desc desc = {.name = "proxy",
                                          .metrics = proxy_metrics,
                                          .metric_count = STATS_COUNT,
                                          .start = start,
+                                         .accept = accept_connections,
+                                         .reload = reload,
+                                         .tick = tick,
+                                         .hand_over = hand_over,
                                          .drain = drain,
                                          .drained = drained,
                                          .routes = status_routes,

@@ -2,7 +2,9 @@
 #ifndef PROXY_PROXY_H
 #define PROXY_PROXY_H
 
+#include "services/proxy/file_watch.h"
 #include "services/proxy/generation.h"
+#include "services/proxy/sockets.h"
 
 #include <stdatomic.h>
 
@@ -16,7 +18,10 @@ struct worker;
 
 struct proxy {
     struct service *service;
-    struct generation *generation; /* the newest */
+    struct generation *generation; /* the newest, for the main thread; reload.c */
+    struct sockets sockets;
+    struct file_watch watch;
+    struct config *boot; /* the configuration of the start: billing keeps to it */
     struct registry *registry;
     struct worker **workers;
     size_t worker_count;
@@ -27,7 +32,7 @@ struct proxy {
     struct health *health;
     struct ip_rate *ip_rate;
     struct ip_slots *ip_slots;
-    int64_t connection_limit; /* limits.connections, or what descriptors allow */
+    atomic_int_fast64_t connection_limit; /* limits.connections, or what descriptors allow */
     atomic_int_fast64_t connections;
     atomic_int_fast64_t in_flight;
     atomic_bool draining;

@@ -37,6 +37,7 @@ struct exchange *exchange_new(struct worker *worker, const struct downstream_ops
     if (exchange->live_next)
         exchange->live_next->live_link = &exchange->live_next;
     priv->exchanges = exchange;
+    generation_hold(exchange->generation, worker->index);
     exchange->ops = ops;
     exchange->downstream = downstream;
     exchange->start_ns = worker->now_ns;
@@ -53,6 +54,7 @@ static void release(struct worker *worker, struct grave *grave)
     if (exchange->live_next)
         exchange->live_next->live_link = exchange->live_link;
     h2o_mem_clear_pool(&exchange->request.pool);
+    generation_drop(exchange->generation, worker->index);
     if (priv->spare_count == SPARE_MAX) {
         free(exchange);
         return;

@@ -74,8 +74,9 @@ static void set_idle(struct tcp *tcp)
 
 static void release(struct worker *worker, struct grave *grave)
 {
-    (void)worker;
-    free(H2O_STRUCT_FROM_MEMBER(struct tcp, grave, grave));
+    struct tcp *tcp = H2O_STRUCT_FROM_MEMBER(struct tcp, grave, grave);
+    generation_drop(tcp->generation, worker->index);
+    free(tcp);
 }
 
 static void write_log(const struct tcp *tcp)
@@ -371,10 +372,17 @@ void tcp_new(struct worker *worker, struct io io, const struct peer *peer, const
              size_t early_len)
 {
     struct worker_private *priv = worker->priv;
+    const struct pool *pool = pool_set_find(priv->generation->pools, peer->listener->pool);
+    if (!pool) { /* a reload has taken it away since the connection came */
+        io_close(&io);
+        ingress_closed(worker);
+        return;
+    }
     struct tcp *tcp = mem_zalloc(sizeof(*tcp));
     tcp->worker = worker;
     tcp->generation = priv->generation;
-    tcp->pool = pool_set_find(tcp->generation->pools, peer->listener->pool);
+    generation_hold(tcp->generation, worker->index);
+    tcp->pool = pool;
     tcp->peer = *peer;
     tcp->timer.fire = on_timeout;
     tcp->start_ns = worker->now_ns;

@@ -4,9 +4,10 @@
 
 #include "libcommon/log.h"
 #include "libcommon/mem.h"
+#include "services/proxy/adopt.h"
 #include "services/proxy/client.h"
-#include "services/proxy/ingress.h"
 #include "services/proxy/h2.h"
+#include "services/proxy/ingress.h"
 #include "services/proxy/listener.h"
 #include "services/proxy/splice.h"
 #include "services/proxy/stream.h"
@@ -19,7 +20,6 @@
 #include <sys/random.h>
 #include <time.h>
 
-#define SCRATCH_EXTRA  (64 * 1024) /* what is added to a head that was read */
 #define MEASURED_TURNS 16
 #define WAIT_MAX_MS    1000
 
@@ -98,8 +98,8 @@ void worker_send(struct worker *worker, struct worker_message *message)
 
 static void close_listeners(struct worker *worker)
 {
-    for (size_t i = 0; i < worker->priv->listener_count; i++)
-        listener_close(&worker->priv->listeners[i]);
+    while (worker->priv->listeners)
+        listener_close(worker->priv->listeners);
 }
 
 /* From the reading of the clock at the wake-up on. */
@@ -205,8 +205,6 @@ static void close_loop(struct worker *worker)
 static void serve(struct worker *worker)
 {
     struct worker_private *priv = worker->priv;
-    for (size_t i = 0; i < priv->listener_count; i++)
-        listener_start(&priv->listeners[i]);
     while (!priv->stopping)
         turn(worker);
     close_listeners(worker);
@@ -237,36 +235,6 @@ static void *thread_main(void *arg)
     return NULL;
 }
 
-/* Slots for the backends of the present generation. */
-static void follow_backends(struct worker_private *priv)
-{
-    const struct pool_set *pools = priv->generation->pools;
-    if (pools->backend_limit > priv->backend_count) {
-        size_t added = pools->backend_limit - priv->backend_count;
-        priv->backends = mem_resize(priv->backends, pools->backend_limit, sizeof(*priv->backends));
-        memset(priv->backends + priv->backend_count, 0, added * sizeof(*priv->backends));
-        priv->backend_count = pools->backend_limit;
-    }
-    for (size_t i = 0; i < priv->backend_count; i++)
-        priv->backends[i].pool = NULL;
-    for (size_t i = 0; i < pools->count; i++)
-        for (size_t j = 0; j < pools->pools[i].count; j++)
-            priv->backends[pools->pools[i].members[j].backend->id].pool = &pools->pools[i];
-}
-
-static void init_buffers(struct worker_private *priv)
-{
-    const struct limits_config *limits = &priv->generation->config->limits;
-    priv->limits = (struct http1_limits){.head_bytes = (size_t)limits->header_bytes,
-                                         .fields = (size_t)limits->headers,
-                                         .target_bytes = (size_t)limits->uri_bytes};
-    priv->buffer = mem_alloc(WORKER_BUFFER);
-    priv->scratch_size = priv->limits.head_bytes + SCRATCH_EXTRA;
-    priv->scratch = mem_alloc(priv->scratch_size);
-    priv->fields = mem_array(priv->limits.fields, sizeof(*priv->fields));
-    follow_backends(priv);
-}
-
 int worker_new(struct proxy *proxy, unsigned index, struct worker **out, struct err *err)
 {
     struct worker *worker = mem_zalloc(sizeof(*worker));
@@ -276,12 +244,12 @@ int worker_new(struct proxy *proxy, unsigned index, struct worker **out, struct 
     worker->metrics = service_metrics(proxy->service);
     priv->worker = worker;
     priv->proxy = proxy;
-    priv->generation = proxy->generation;
+    priv->buffer = mem_alloc(WORKER_BUFFER);
+    adopt_first(worker, proxy->generation);
     priv->turn = 1;
     pthread_mutex_init(&priv->lock, NULL);
     pthread_cond_init(&priv->changed, NULL);
     stats_init(&priv->stats, worker->metrics);
-    init_buffers(priv);
     if (getrandom(priv->random, sizeof(priv->random), 0) != sizeof(priv->random) ||
         (priv->random[0] | priv->random[1]) == 0)
         priv->random[0] = index + 1;
@@ -293,21 +261,6 @@ int worker_new(struct proxy *proxy, unsigned index, struct worker **out, struct 
     return 0;
 }
 
-int worker_listen(struct worker *worker, struct err *err)
-{
-    const struct config_list *list = &worker->priv->generation->config->listeners;
-    const struct listener_config *listeners = list->items;
-    struct worker_private *priv = worker->priv;
-    priv->listeners = mem_array(list->count, sizeof(*priv->listeners));
-    for (; priv->listener_count < list->count; priv->listener_count++) {
-        struct listener *listener = &priv->listeners[priv->listener_count];
-        if (listener_open(listener, worker, &listeners[priv->listener_count], err))
-            return -1;
-        listener->tls = priv->generation->tls[priv->listener_count];
-    }
-    return 0;
-}
-
 void worker_start(struct worker *worker)
 {
     enter_phase(worker->priv, WORKER_RUNNING);
@@ -316,11 +269,19 @@ void worker_start(struct worker *worker)
 static void on_drain(struct worker *worker, struct worker_message *message)
 {
     free(message);
-    close_listeners(worker);
+    while (worker->priv->listeners)
+        listener_retire(worker->priv->listeners);
     ingress_drain_all(worker);
     client_drain_all(worker);
     stream_drain_all(worker);
     h2_drain_all(worker);
+}
+
+static void on_accept(struct worker *worker, struct worker_message *message)
+{
+    free(message);
+    for (struct listener *at = worker->priv->listeners; at; at = at->next)
+        listener_start(at);
 }
 
 static void on_stop(struct worker *worker, struct worker_message *message)
@@ -335,6 +296,11 @@ static void order(struct worker *worker,
     struct worker_message *message = mem_zalloc(sizeof(*message));
     message->run = run;
     worker_send(worker, message);
+}
+
+void worker_accept(struct worker *worker)
+{
+    order(worker, on_accept);
 }
 
 void worker_drain(struct worker *worker)
@@ -369,7 +335,6 @@ void worker_free(struct worker **worker)
     h2_worker_free(&priv->h2);
     stats_clear(&priv->stats);
     tls_thread_free(&priv->tls);
-    free(priv->listeners);
     free(priv->buffer);
     free(priv->scratch);
     free(priv->fields);

@@ -14,6 +14,10 @@
 
 #define WORKER_BUFFER (64 * 1024)
 
+/* In a drain: a request that is on the way already is waited for so long. A connection that is
+ * closed the moment its request comes would lose it. */
+#define DRAIN_GRACE_MS 1000
+
 struct client;
 struct exchange;
 struct ingress;
@@ -57,7 +61,6 @@ struct worker_private {
     struct backend_slot *backends; /* by backend id */
     size_t backend_count;
     struct listener *listeners;
-    size_t listener_count;
     struct client *clients;
     struct ingress *ingress, *ingress_last; /* not at their protocol yet; the oldest first */
     size_t ingress_count;
@@ -109,9 +112,9 @@ h2o_iovec_t worker_date(struct worker *worker);
 
 /* With its thread, which waits for worker_start. *out is set on failure too: worker_free it. */
 int worker_new(struct proxy *proxy, unsigned index, struct worker **out, struct err *err) MUST_USE;
-/* Binds the listeners, so that an address in use is an error at start. */
-int worker_listen(struct worker *worker, struct err *err) MUST_USE;
 void worker_start(struct worker *worker);
+/* Once started: begins to accept. */
+void worker_accept(struct worker *worker);
 /* Closes listeners and idle connections; the rest ends with its request. */
 void worker_drain(struct worker *worker);
 /* Closes everything, and returns when it is; messages may still be sent, and are dropped. */
