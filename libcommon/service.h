@@ -43,6 +43,14 @@ extern const struct config_schema service_log_schema;
         .section = &service_log_schema, .doc = "logging"                                           \
     }
 
+/* A variable that config_from_env reads: a row of the reference page. */
+struct service_variable {
+    const char *name;
+    const char *kind;     /* what it may be */
+    const char *fallback; /* NULL: required */
+    const char *doc;
+};
+
 struct service;
 
 struct service_desc {
@@ -56,6 +64,8 @@ struct service_desc {
     /* Without any file: make the configuration from the environment (proxy). NULL: a missing file
      * is an error. */
     int (*config_from_env)(struct config **out, struct err *err);
+    const struct service_variable *variables; /* of it */
+    size_t variable_count;
     /* Opens everything; dependencies that are away are waited for in the background, not here. */
     int (*start)(struct service *service, struct err *err);
     /* A new, valid configuration: take it over or refuse it whole (service_config still gives the

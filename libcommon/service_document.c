@@ -8,12 +8,30 @@
 #include <stdio.h>
 #include <string.h>
 
+static void document_variables(const struct service_desc *desc, struct buf *out)
+{
+    buf_printf(out,
+               "### Environment of %s\n\nWithout any file these variables alone make the "
+               "configuration. One that is empty counts as not set, one of this prefix that is not "
+               "here is an error.\n\n| variable | value | default | meaning |\n|---|---|---|---|\n",
+               desc->name);
+    for (size_t i = 0; i < desc->variable_count; i++) {
+        const struct service_variable *row = &desc->variables[i];
+        bool shown = row->fallback && row->fallback[0];
+        buf_printf(out, "| `%s` | %s | %s%s%s | %s |\n", row->name, row->kind, shown ? "`" : "",
+                   row->fallback ? row->fallback : "required", shown ? "`" : "", row->doc);
+    }
+    buf_putc(out, '\n');
+}
+
 static void document_config(const struct service_desc *desc, struct buf *out)
 {
     buf_printf(out, "## %s\n\n%s\n\nFile: `-c FILE`, or `%s`, or `%s`.\n\n", desc->name,
                desc->summary, desc->config_env != NULL ? desc->config_env : "OCTROI_CONFIG",
                desc->default_config);
     config_document(desc->config, out);
+    if (desc->variable_count)
+        document_variables(desc, out);
 }
 
 static const char *kind_word(enum metric_kind kind)

@@ -5,6 +5,7 @@
 #include "libcommon/service.h"
 #include "services/proxy/access_log.h"
 #include "services/proxy/billing.h"
+#include "services/proxy/env_config.h"
 #include "services/proxy/health.h"
 #include "services/proxy/ip_rate.h"
 #include "services/proxy/ip_slot.h"
@@ -170,6 +171,9 @@ static const struct service_desc desc = {.name = "proxy",
                                          .default_config = "/etc/octroi/proxy.yaml",
                                          .config_env = "REVERSE_PROXY_CONFIG_PATH",
                                          .config = &proxy_config_schema,
+                                         .config_from_env = env_config_load,
+                                         .variables = env_config_variables,
+                                         .variable_count = ENV_CONFIG_VARIABLES,
                                          .metrics = proxy_metrics,
                                          .metric_count = STATS_COUNT,
                                          .start = start,

@@ -8,7 +8,7 @@ import { Process, root } from './process.mjs';
 export const binary = (service) => join(process.env.OCTROI_BIN || join(root, 'build', process.env.OCTROI_PRESET || 'asan', 'bin'), service);
 
 export class Service {
-  // `config` is YAML text (written to a file), or undefined to use `configFile`.
+  // `config` is YAML text (written to a file), or undefined to use `configFile`; null: the environment alone.
   constructor(service, { dir, name = service, config, configFile = join(root, 'config', `${service}.yaml`), env = {}, opsPort, detached = false, args = [], wrap = [] }) {
     Object.assign(this, { service, name, dir, config, configFile, env, opsPort, detached, args, wrap });
   }
@@ -23,13 +23,13 @@ export class Service {
 
   prepare() {
     if (!existsSync(binary(this.service))) throw new Error(`${binary(this.service)} is not built`);
-    if (this.config !== undefined) {
+    if (this.config) {
       this.configFile = join(this.dir, `${this.name}.yaml`);
       writeFileSync(this.configFile, this.config, { mode: 0o600 });
     }
     const env = { UBSAN_OPTIONS: 'print_stacktrace=1', ASAN_OPTIONS: 'detect_leaks=1', ...this.env };
     // `wrap`: a program that runs it, with its own arguments.
-    const [command, ...args] = [...this.wrap, binary(this.service), '-c', this.configFile, ...this.args];
+    const [command, ...args] = [...this.wrap, binary(this.service), ...(this.config === null ? [] : ['-c', this.configFile]), ...this.args];
     this.process = new Process(this.name, command, args, { dir: this.dir, env, detached: this.detached });
     return this;
   }
