@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
+import { copyFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
@@ -465,6 +465,52 @@ describe('origins', () => {
   });
 });
 
+describe('a reload', () => {
+  const cn = (wire) => wire.socket.getPeerCertificate().subject.CN;
+
+  test('takes new certificates; connections and sessions go on; a bad file changes nothing', async () => {
+    const files = authority.issue('before', ['DNS:default.test']);
+    const place = { certificate: join(dir, 'live.pem'), key: join(dir, 'live.key') };
+    const put = (from) => {
+      copyFileSync(from.certificate, place.certificate);
+      copyFileSync(from.key, place.key);
+    };
+    put(files);
+    const own = await startOwn(`pools: { it: { backends: ["http://127.0.0.1:${origins.plain.port}"] } }\nroutes: [{ path: /, pool: it }]`, { tlsSettings: tlsOf(place) });
+    try {
+      const old = await connectTls(own.port, { ca });
+      const session = new Promise((resolve) => {
+        old.socket.once('session', resolve);
+      });
+      assert.equal(cn(old), 'before');
+      await old.write(GET('/'));
+      assert.equal((await old.response()).status, 200);
+
+      put(authority.issue('after', ['DNS:default.test']));
+      own.process.signal('SIGHUP');
+      await waitUntil('the new certificate', async () => {
+        const wire = await connectTls(own.port, { ca });
+        const name = cn(wire);
+        wire.close();
+        return name === 'after';
+      });
+      await old.write(GET('/'));
+      assert.equal((await old.response()).status, 200);
+      const resumed = await connectTls(own.port, { ca, session: await session });
+      assert.equal(resumed.socket.isSessionReused(), true);
+
+      writeFileSync(place.certificate, 'garbage');
+      own.process.signal('SIGHUP');
+      await waitUntil('the refusal', () => own.logContains(/listeners\[0\]\.tls: certificate: [^"]*live\.pem/));
+      const still = await connectTls(own.port, { ca });
+      assert.equal(cn(still), 'after');
+      for (const wire of [old, resumed, still]) wire.close();
+    } finally {
+      await own.stop();
+    }
+  });
+});
+
 describe('time', () => {
   test('a handshake has a deadline, whatever it has said until then', async () => {
     const own = await startOwn('pools: { it: { backends: ["http://127.0.0.1:1"] } }\nroutes: [{ path: /, pool: it }]', { timeouts: ', tls_handshake: 200ms' });
@@ -476,6 +522,21 @@ describe('time', () => {
       await halfway.rest();
       assert.equal(await own.metric('octroi_proxy_ingress_failures_total', 'stage="tls",reason="timeout"'), 2);
     } finally {
+      await own.stop();
+    }
+  });
+
+  test('a crowd that says nothing does not keep out who speaks: the oldest has to go', async () => {
+    const own = await startOwn(`pools: { it: { backends: ["http://127.0.0.1:${origins.plain.port}"] } }\nroutes: [{ path: /, pool: it }]`);
+    const crowd = [];
+    try {
+      while (crowd.length < 2048) crowd.push(...(await Promise.all(Array.from({ length: 128 }, () => connect(own.port)))));
+      await waitUntil('all to be accepted', async () => (await own.metric('octroi_proxy_connections')) === 2048);
+      assert.equal((await askTls(own.port, GET('/'), { ca })).status, 200);
+      assert.equal(await own.metric('octroi_proxy_ingress_failures_total', 'reason="crowded"'), 1);
+      await waitUntil('one to be closed', () => crowd.some((wire) => wire.ended));
+    } finally {
+      for (const wire of crowd) wire.close();
       await own.stop();
     }
   });
