@@ -1,10 +1,12 @@
-// Health checks: what is asked, when a backend is down and up again, over HTTP and a connection alone.
+// Health checks: what is asked, when a backend is down and up again, over HTTP, HTTPS and a connection alone.
 import assert from 'node:assert/strict';
+import https from 'node:https';
 import net from 'node:net';
 import { after, before, describe, test } from 'node:test';
 
+import { Authority, identity } from '../support/certificates.mjs';
 import { Gate, origins, tally } from '../support/gate.mjs';
-import { freePort, waitUntil } from '../support/process.mjs';
+import { freePort, removeDirectory, temporaryDirectory, waitUntil } from '../support/process.mjs';
 import { ok } from '../support/raw.mjs';
 
 const sick = 'HTTP/1.1 500 Sick\r\nContent-Length: 0\r\n\r\n';
@@ -119,4 +121,71 @@ test('a backend by a connection alone, at a port of its own', async (t) => {
   await new Promise((resolve) => server.listen(port, '127.0.0.1', resolve));
   await becomes(gate, 'p', set.a, 1);
   assert.equal(set.a.requests.length, 0);
+});
+
+describe('a backend by HTTPS', () => {
+  let dir;
+  let servers;
+  let gate;
+  const seen = {};
+
+  const serve = (name, options) =>
+    new Promise((resolve) => {
+      const server = https.createServer(options, (request, response) => {
+        seen[name] = { servername: request.socket.servername, authorized: request.socket.authorized };
+        response.end('well');
+      });
+      server.on('tlsClientError', () => {});
+      server.listen(0, '127.0.0.1', () => resolve(Object.assign(server, { port: server.address().port })));
+    });
+
+  before(async () => {
+    dir = temporaryDirectory('health');
+    const authority = new Authority(dir);
+    const leaf = identity(authority.issue('origin', ['DNS:origin.test']));
+    const client = authority.issue('client', []);
+    servers = {
+      good: await serve('good', leaf),
+      mutual: await serve('mutual', { ...leaf, requestCert: true, rejectUnauthorized: true, ca: authority.pem }),
+    };
+    const health = 'health: { path: /, interval: 1s, timeout: 1s, rise: 1, fall: 1 }';
+    const pool = (port, tls) => `{ backends: [{ url: "https://127.0.0.1:${port}", tls: { ${tls} } }], ${health} }`;
+    const ca = `ca: "${authority.file}"`;
+    gate = await new Gate({
+      pools: {
+        good: pool(servers.good.port, `${ca}, server_name: origin.test`),
+        name: pool(servers.good.port, `${ca}, server_name: other.test`),
+        address: pool(servers.good.port, ca),
+        stranger: pool(servers.good.port, 'server_name: origin.test'),
+        mutual: pool(servers.mutual.port, `${ca}, server_name: origin.test, certificate: "${client.certificate}", key: "${client.key}"`),
+        nobody: pool(servers.mutual.port, `${ca}, server_name: origin.test`),
+      },
+    }).start();
+  });
+  after(async () => {
+    await gate?.stop();
+    for (const server of Object.values(servers ?? {})) {
+      server.closeAllConnections();
+      server.close();
+    }
+    removeDirectory(dir);
+  });
+
+  const cases = [
+    ['good', 1, 'with the name that its certificate carries'],
+    ['name', 0, 'with another name'],
+    ['address', 0, 'with its address for a name'],
+    ['stranger', 0, 'of an authority that nobody knows'],
+    ['mutual', 1, 'that wants to know us'],
+    ['nobody', 0, 'that wants to know us, and does not'],
+  ];
+  for (const [pool, value, what] of cases)
+    test(`${what}: ${value ? 'up' : 'down'}`, async () => {
+      const labels = `pool="${pool}",result="${value ? 'good' : 'bad'}"`;
+      await waitUntil('checks', async () => (await gate.metric('health_checks_total', labels)) > 1);
+      await waitUntil('the gauge', async () => (await gate.metric('backend_up', `pool="${pool}"`)) === value);
+      assert.equal(await gate.metric('health_checks_total', `pool="${pool}",result="${value ? 'bad' : 'good'}"`), 0);
+    });
+
+  test('is told the name', () => assert.equal(seen.good.servername, 'origin.test'));
 });

@@ -487,3 +487,96 @@ describe('our own shortage', () => {
     for (const wire of wires) wire.close();
   });
 });
+
+test('a drain serves those that wait, too', async () => {
+  const set = await origins('a');
+  const gate = await new Gate({ pools: { p: `{ backends: ${set.urls}, max_in_flight: 1, queue: { size: 10, timeout: 10s } }` } }).start();
+  const held = latch();
+  set.a.on = async () => {
+    await held;
+    return ok('a');
+  };
+  const answers = [];
+  for (let i = 0; i < 4; i++) {
+    answers.push(gate.ask('/p'));
+    await waitUntil('it', async () => (await gate.metric('requests_in_flight', '')) === i + 1, { every: 5 });
+  }
+  gate.proxy.process.signal('SIGTERM');
+  await waitUntil('the drain', async () => (await fetch(`${gate.proxy.ops}/readyz`)).status === 503);
+  held.open();
+  for (const answer of answers) assert.equal((await answer).status, 200);
+  await gate.stop();
+  await set.stop();
+});
+
+// Everything at once: what was held must all have been given back in the end.
+test('origins and clients that do what they like leave no place taken', async () => {
+  const set = await origins('a', 'b', 'c');
+  let seed = 1;
+  const random = (n) => {
+    seed = (seed * 48271) % 2147483647;
+    return seed % n;
+  };
+  const whims = [
+    (request, wire) => crash(request, wire),
+    () => status(503),
+    () => status(503, 'Retry-After: 0\r\n'),
+    async (request, wire) => {
+      await wire.write('HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc');
+      wire.reset();
+    },
+    () => 'no HTTP\r\n\r\n',
+    () => undefined,
+    async () => {
+      await sleep(random(40));
+      return ok('late');
+    },
+  ];
+  let calm = false;
+  for (const origin of set.list) origin.on = (request, wire) => (calm || random(3) ? ok('well') : whims[random(whims.length)](request, wire));
+  const pool = `backends: [${set.list.map(({ url }) => `{ url: "${url}", max_connections: 4 }`).join(', ')}], max_in_flight: 8, queue: { size: 20, timeout: 300ms }, timeouts: { response_head: 150ms }, retry: { attempts: 3, budget: 100%, base: 2ms }, passive: { failures: 3, eject: 100ms }, circuit_breaker: { failures: 4, open: 100ms, half_open_requests: 2 }, slow_start: 200ms`;
+  const pools = Object.fromEntries(['round_robin', 'least_connections', 'ip_hash', 'random_two'].map((balance) => [balance, `{ balance: ${balance}, ${pool} }`]));
+  const gate = await new Gate({ pools }).start();
+  const names = Object.keys(pools);
+  await Promise.all(
+    Array.from({ length: 32 }, async (_, client) => {
+      for (let i = 0; i < 25; i++) {
+        const path = `/${names[(client + i) % 4]}`;
+        const method = ['GET', 'POST', 'PUT'][i % 3];
+        if (random(5)) {
+          await gate.ask(path, { method, body: method === 'GET' ? '' : 'x'.repeat(random(3000) + 1) }).catch(() => {});
+        } else {
+          const wire = await gate.connect();
+          await wire.write(`${method} ${path} HTTP/1.1\r\nHost: a\r\nContent-Length: ${method === 'GET' ? 0 : 10}\r\n\r\n`);
+          await sleep(random(60));
+          wire.close();
+        }
+      }
+    }),
+  );
+  calm = true;
+  await waitUntil('the end of all requests', async () => (await gate.metric('requests_in_flight', '')) === 0);
+  await waitUntil('all places', async () => (await gate.metric('backend_requests_in_flight', '')) === 0);
+  await waitUntil('empty queues', async () => (await gate.metric('pool_queue_length', '')) === 0);
+  // As many at a time as the pool allows: none of its places is lost.
+  for (const name of names) {
+    await waitUntil(`closed circuits of ${name}`, async () => {
+      const responses = await Promise.all(Array.from({ length: 8 }, () => gate.ask(`/${name}`)));
+      return responses.every((response) => response.status === 200) && (await gate.metric('backend_breaker', `pool="${name}"`)) === 0;
+    });
+    const held = latch();
+    let now = 0;
+    for (const origin of set.list)
+      origin.on = async () => {
+        now += 1;
+        await held;
+        return ok('held');
+      };
+    const answers = Array.from({ length: 8 }, () => gate.ask(`/${name}`));
+    await waitUntil(`eight at a time in ${name}`, () => now === 8);
+    held.open();
+    for (const answer of answers) assert.equal((await answer).status, 200);
+  }
+  await gate.stop();
+  await set.stop();
+});
