@@ -31,6 +31,18 @@ async function startAll(row) {
   return running;
 }
 
+// What fails is left out of its round, and said.
+async function measureOnce(row, server, busy) {
+  try {
+    const result = await row.measure(server, row, dir);
+    if (result.busy !== undefined) busy[server.name] = Math.min(busy[server.name] ?? 1, result.busy);
+    return result.figures;
+  } catch (error) {
+    notes.push(`${row.name}: ${error.message.split('\n')[0]}`);
+    return {};
+  }
+}
+
 async function measureRow(row) {
   const running = await startAll(row);
   const results = [];
@@ -38,14 +50,8 @@ async function measureRow(row) {
   try {
     for (let round = 0; round < (row.once ? 1 : rounds); round += 1) {
       results.push({});
-      for (const name of Object.keys(running)) {
-        const result = await row.measure(running[name], row, dir);
-        results[round][name] = result.figures;
-        if (result.busy !== undefined) busy[name] = Math.min(busy[name] ?? 1, result.busy);
-      }
+      for (const [name, server] of Object.entries(running)) results[round][name] = await measureOnce(row, server, busy);
     }
-  } catch (error) {
-    notes.push(`${row.name}: ${error.message.split('\n')[0]}`);
   } finally {
     for (const server of Object.values(running)) await server.stop();
   }

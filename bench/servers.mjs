@@ -113,10 +113,14 @@ const kinds = {
 };
 
 class Running {
-  constructor(name, child, reload) {
-    Object.assign(this, { name, child, reload, pid: child.pid, port: ports[name] });
+  constructor(name, child, reload, logFile) {
+    Object.assign(this, { name, child, reload, logFile, pid: child.pid, port: ports[name] });
     this.ended = new Promise((resolve) => child.once('exit', resolve));
     this.ended.then(() => { this.over = true; });
+  }
+
+  log() {
+    return readFileSync(this.logFile, 'utf8');
   }
 
   signal(name) {
@@ -132,10 +136,11 @@ class Running {
 }
 
 async function launch(name, core, [command, ...args], dir, reload) {
-  const log = openSync(join(dir, `${name}.log`), 'a');
-  const running = new Running(name, pinned(core, command, args, { stdio: ['ignore', log, log] }), reload);
+  const logFile = join(dir, `${name}.log`);
+  const log = openSync(logFile, 'w');
+  const running = new Running(name, pinned(core, command, args, { stdio: ['ignore', log, log] }), reload, logFile);
   await waitUntil(`${name} to listen`, () => running.over || canConnect(ports[name]), { timeout: 10_000, every: 20 });
-  if (running.over) throw new Error(`does not start: ${readFileSync(join(dir, `${name}.log`), 'utf8').trim().split('\n').at(-1)}`);
+  if (running.over) throw new Error(`does not start: ${running.log().trim().split('\n').at(-1)}`);
   return running;
 }
 
