@@ -300,11 +300,13 @@ void billing_worker_ask_sub(struct billing_worker *bw, struct subscription *sub)
     billing_ask_sub(bw->billing, sub->record.id);
 }
 
-static void ask_lease(struct billing_worker *bw, struct subscription *sub, bool messages)
+static void ask_lease(struct billing_worker *bw, struct subscription *sub, bool messages,
+                      int64_t cost)
 {
     struct lease_book_want want = {.worker = bw->worker->index,
                                    .waiting = (int64_t)billing_waits_count(&sub->purse.waiting),
-                                   .messages = messages};
+                                   .messages = messages,
+                                   .cost = cost};
     if (under_way(bw, sub->purse.asked_ns))
         return;
     memcpy(want.sub, sub->record.id, sizeof(want.sub));
@@ -316,12 +318,17 @@ static void ask_lease(struct billing_worker *bw, struct subscription *sub, bool 
 
 void billing_worker_ask_lease(struct billing_worker *bw, struct subscription *sub)
 {
-    ask_lease(bw, sub, false);
+    ask_lease(bw, sub, false, 0);
 }
 
 void billing_worker_ask_messages(struct billing_worker *bw, struct subscription *sub)
 {
-    ask_lease(bw, sub, true);
+    ask_lease(bw, sub, true, 0);
+}
+
+void billing_worker_ask_cost(struct billing_worker *bw, struct subscription *sub, int64_t cost)
+{
+    ask_lease(bw, sub, false, cost);
 }
 
 bool billing_worker_ask_keys(struct billing_worker *bw)

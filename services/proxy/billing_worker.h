@@ -83,6 +83,8 @@ void billing_worker_ask_sub(struct billing_worker *bw, struct subscription *sub)
 void billing_worker_ask_lease(struct billing_worker *bw, struct subscription *sub);
 /* The same, where messages are wanted too. */
 void billing_worker_ask_messages(struct billing_worker *bw, struct subscription *sub);
+/* The same, where a query waits that weighs so much. */
+void billing_worker_ask_cost(struct billing_worker *bw, struct subscription *sub, int64_t cost);
 /* true: they are on the way; false: they came a short while ago. */
 bool billing_worker_ask_keys(struct billing_worker *bw);
 int64_t billing_worker_wall_s(const struct billing_worker *bw);

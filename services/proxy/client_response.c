@@ -56,6 +56,8 @@ void client_want_write(struct client *client)
 static const char *reason_of(unsigned status)
 {
     switch (status) {
+    case 100:
+        return "Continue";
     case 200:
         return "OK";
     case 204:
@@ -228,7 +230,8 @@ static void interim(struct exchange *exchange, const struct response *response)
         return;
     struct head_writer writer = head_begin(client->worker);
     status_line(&writer, response);
-    origin_fields(&writer, response);
+    if (response->head)
+        origin_fields(&writer, response);
     head_add(&writer, "\r\n", 2);
     if (writer.overflow)
         return;

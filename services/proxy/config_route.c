@@ -159,7 +159,12 @@ static int route_check(void *section, struct err *err)
         return err_set(err, "a route has one of pool, redirect and respond");
     if (sold != (route->service[0] != '\0'))
         return err_set(err, "route.service belongs to access: subscription, and only there");
-    return set_protocols(route, err);
+    if (set_protocols(route, err))
+        return -1;
+    if (route->graphql && (route->protocol_set & PROTOCOL_WEBSOCKET))
+        return err_set(err, "a route with graphql takes no websocket: what comes there cannot be "
+                            "weighed");
+    return 0;
 }
 
 static const char *const access_words[] = {"public", "subscription", NULL};

@@ -92,6 +92,7 @@ struct exchange {
     unsigned attempts, interims;
     struct retry_state retry;
     struct replay replay;
+    void (*collect)(struct exchange *exchange);   /* a room reads the body; NULL: none */
     bool admitted;                                /* counted in proxy->in_flight */
     bool sent_any;                                /* a byte went to some origin */
     bool fresh;                                   /* no reused connection in the next attempt */

@@ -16,6 +16,7 @@ enum journal_counter {
     JOURNAL_MESSAGES,
     JOURNAL_EVENTS,
     JOURNAL_COST,
+    JOURNAL_COST_UNDONE, /* of that: of requests of which not one byte was written */
     JOURNAL_COUNTERS
 };
 

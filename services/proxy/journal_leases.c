@@ -119,7 +119,7 @@ bool journal_lease_entry(const struct journal_lease *lease, struct usage_entry *
         .bytes_out = growth(lease, JOURNAL_BYTES_OUT),
         .messages = growth(lease, JOURNAL_MESSAGES),
         .events = growth(lease, JOURNAL_EVENTS),
-        .cost = growth(lease, JOURNAL_COST),
+        .cost = growth(lease, JOURNAL_COST) - growth(lease, JOURNAL_COST_UNDONE),
         .closed = lease->over,
     };
     memcpy(entry->sub, identity.sub, sizeof(entry->sub));

@@ -92,6 +92,20 @@ bool lease_spend(struct lease *lease, enum sub_kind kind, int64_t n)
     return true;
 }
 
+int64_t lease_spend_most(struct lease *lease, enum sub_kind kind, int64_t n)
+{
+    int64_t seen = left(lease, kind), taken;
+    if (lease->granted[kind] == LEASE_UNLIMITED)
+        return n;
+    do {
+        taken = seen < n ? seen : n;
+        if (taken <= 0)
+            return 0;
+    } while (!atomic_compare_exchange_weak_explicit(&lease->left[kind], &seen, seen - taken,
+                                                    memory_order_relaxed, memory_order_relaxed));
+    return taken;
+}
+
 bool lease_at_quarter(const struct lease *lease, enum sub_kind kind)
 {
     return lease->granted[kind] > 0 && left(lease, kind) == lease->granted[kind] / 4;

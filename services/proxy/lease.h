@@ -45,6 +45,8 @@ bool lease_live(const struct lease *lease, int64_t now_ns);
 bool lease_spent(const struct lease *lease);
 /* All n or nothing; never below zero. */
 bool lease_spend(struct lease *lease, enum sub_kind kind, int64_t n);
+/* As much of n as there is; n where there is no limit. Returns what was taken. */
+int64_t lease_spend_most(struct lease *lease, enum sub_kind kind, int64_t n);
 /* Just now three quarters of it were spent: ask for more before it is all gone. */
 bool lease_at_quarter(const struct lease *lease, enum sub_kind kind);
 void lease_give_back(struct lease *lease, enum sub_kind kind, int64_t n);

@@ -32,6 +32,7 @@ struct entry {
     uint64_t interested[LEASE_BOOK_WORKERS / 64];
     bool limited[SUB_KINDS];
     bool wanted, asked, messages;
+    int64_t cost;
     int64_t waiting;
     int64_t slice[SUB_KINDS]; /* last granted */
 };
@@ -157,6 +158,7 @@ void lease_book_want(struct lease_book *book, const struct lease_book_want *want
     book->wanting += !entry->wanted;
     entry->wanted = true;
     entry->messages = entry->messages || want->messages;
+    entry->cost += want->cost;
     entry->waiting += want->waiting;
 }
 
@@ -184,7 +186,15 @@ static int64_t next_slice(const struct entry *entry, enum sub_kind kind, int64_t
     }
     if (kind == SUB_REQUESTS)
         amount += entry->waiting;
+    if (kind == SUB_COST)
+        amount += entry->cost;
     return amount < SLICE_MAX ? amount : SLICE_MAX;
+}
+
+/* Messages and cost are lent only to who asks for them. */
+static bool lends(const struct entry *entry, enum sub_kind kind)
+{
+    return (kind != SUB_MESSAGES || entry->messages) && (kind != SUB_COST || entry->cost > 0);
 }
 
 bool lease_book_wanting(const struct lease_book *book)
@@ -204,9 +214,10 @@ size_t lease_book_collect(struct lease_book *book, struct lease_ask *asks, size_
         memset(ask, 0, sizeof(*ask));
         memcpy(ask->sub, entry->sub, sizeof(ask->sub));
         for (int i = 0; i < SUB_KINDS; i++)
-            if (entry->limited[i] && (i != SUB_MESSAGES || entry->messages))
+            if (entry->limited[i] && lends(entry, (enum sub_kind)i))
                 ask->want[i] = next_slice(entry, (enum sub_kind)i, book->ahead_s, now_ns);
         entry->wanted = entry->messages = false;
+        entry->cost = 0;
         book->wanting--;
         entry->asked = true;
         entry->waiting = 0;

@@ -14,6 +14,7 @@ void meter_mark(struct request *request)
     if (meter->early_in)
         journal_cell_add(meter->cell, JOURNAL_BYTES_IN, meter->early_in);
     meter->early_in = 0;
+    cost_book(request);
     /* The write to the origin stays behind the count; a kill keeps the order of one thread. */
     atomic_signal_fence(memory_order_seq_cst);
 }
@@ -25,4 +26,5 @@ void meter_unmark(struct request *request)
         return;
     meter->marked = false;
     journal_cell_add(meter->cell, JOURNAL_UNDONE, 1);
+    cost_unbook(request);
 }

@@ -10,6 +10,8 @@
 void replay_begin(struct exchange *exchange, size_t limit)
 {
     struct replay *replay = &exchange->replay;
+    if (replay->pulled)
+        return; /* a room has read it: it is kept already */
     bool fits = exchange->body == BODY_CHUNKED ||
                 (exchange->body == BODY_LENGTH && exchange->body_length <= limit);
     replay->keeping = limit > 0 && fits;

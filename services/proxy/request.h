@@ -6,6 +6,7 @@
 
 #include "libcommon/problem.h"
 #include "services/proxy/auth.h"
+#include "services/proxy/cost.h"
 #include "services/proxy/meter.h"
 #include "services/proxy/qos.h"
 #include "services/proxy/room.h"
@@ -22,6 +23,7 @@ struct request {
     const struct route *route; /* set by room_route */
     struct meter_state meter;
     struct auth_state auth;
+    struct cost_state cost;
     struct qos_state qos;
     enum problem problem;       /* of the refusal, PROBLEM_NONE */
     const char *problem_detail; /* pool, or static; NULL */

@@ -38,11 +38,12 @@ struct room {
     int (*on_tick)(struct request *request);
 };
 
-/* meter, admit, route, auth, qos, balance, upstream: meter is entered first and left last. */
+/* meter, admit, route, auth, graphql, qos, balance, upstream: meter is entered first and left last.
+ */
 extern const struct room *const room_list[];
 extern const size_t room_count;
 
-extern const struct room room_meter, room_admit, room_route, room_auth, room_qos, room_balance,
-    room_upstream;
+extern const struct room room_meter, room_admit, room_route, room_auth, room_graphql, room_qos,
+    room_balance, room_upstream;
 
 #endif

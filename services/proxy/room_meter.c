@@ -14,14 +14,11 @@ static int on_data(struct request *request, enum room_direction direction, const
 {
     struct meter_state *meter = &request->meter;
     (void)data;
-    if (!meter->cell)
-        return 0;
-    if (direction == ROOM_OUTBOUND)
-        journal_cell_add(meter->cell, JOURNAL_BYTES_OUT, len);
-    else if (meter->marked)
-        journal_cell_add(meter->cell, JOURNAL_BYTES_IN, len);
-    else
+    if (direction == ROOM_INBOUND && !meter->marked)
         meter->early_in += len;
+    else if (meter->cell)
+        journal_cell_add(meter->cell,
+                         direction == ROOM_INBOUND ? JOURNAL_BYTES_IN : JOURNAL_BYTES_OUT, len);
     return 0;
 }
 

@@ -62,7 +62,7 @@ static void again(struct request *request)
     request_resume(request, result);
 }
 
-enum ask { ASK_REQUESTS, ASK_MESSAGES };
+enum ask { ASK_REQUESTS, ASK_MESSAGES, ASK_COST };
 
 /* Both directions may have waited; what still waits has parked itself again. */
 static void again_message(struct request *request)
@@ -72,15 +72,39 @@ static void again_message(struct request *request)
         billing_worker_unpark(request->worker->billing, &request->qos.wait);
 }
 
+/* That there is no more of messages or cost stops only who needs them. */
+static bool concerns(const struct lease_refused *refused, enum ask what)
+{
+    if (refused->reason != LEASE_QUOTA_EXCEEDED)
+        return true;
+    if (refused->kind == SUB_COST)
+        return what == ASK_COST;
+    return refused->kind != SUB_MESSAGES || what == ASK_MESSAGES;
+}
+
+static void send_ask(struct request *request, struct subscription *sub, enum ask what)
+{
+    struct billing_worker *bw = request->worker->billing;
+    switch (what) {
+    case ASK_REQUESTS:
+        billing_worker_ask_lease(bw, sub);
+        break;
+    case ASK_MESSAGES:
+        billing_worker_ask_messages(bw, sub);
+        break;
+    case ASK_COST:
+        billing_worker_ask_cost(bw, sub, request->cost.weight);
+        break;
+    }
+}
+
 static enum room_result ask(struct request *request, struct subscription *sub, enum ask what)
 {
     struct billing_worker *bw = request->worker->billing;
     struct lease_purse *purse = &sub->purse;
     int64_t now_ns = request->worker->now_ns;
     bool refused = purse->refused_ns && now_ns - purse->refused_ns < REFUSED_NS;
-    bool of_messages =
-        purse->refused.reason == LEASE_QUOTA_EXCEEDED && purse->refused.kind == SUB_MESSAGES;
-    if (refused && (what == ASK_MESSAGES || !of_messages))
+    if (refused && concerns(&purse->refused, what))
         return denied(request, &purse->refused, now_ns - purse->refused_ns);
     if (purse->failed_ns && now_ns - purse->failed_ns < BILLING_RETRY_NS)
         return unavailable(request, "no part of the quota could be had");
@@ -89,10 +113,7 @@ static enum room_result ask(struct request *request, struct subscription *sub, e
     if (!billing_worker_park(bw, &request->qos.wait, &purse->waiting, request,
                              what == ASK_MESSAGES ? again_message : again))
         return unavailable(request, "too many requests wait for an answer");
-    if (what == ASK_MESSAGES)
-        billing_worker_ask_messages(bw, sub);
-    else
-        billing_worker_ask_lease(bw, sub);
+    send_ask(request, sub, what);
     return ROOM_WAIT;
 }
 
@@ -120,7 +141,14 @@ static enum room_result step(struct request *request)
     case LEASE_FULL:
         return unavailable(request, "the journal is full");
     }
+    if (request->cost.weight && !cost_pay(request)) {
+        lease_give_back(share->lease, SUB_REQUESTS, 1);
+        lease_share_unref(share);
+        return ask(request, sub, ASK_COST);
+    }
     hold(request, share);
+    if (request->meter.early_in)
+        lease_charge(share->lease, SUB_BYTES, (int64_t)request->meter.early_in);
     if (lease_running_low(share->lease, bw->worker->now_ns))
         billing_worker_ask_lease(bw, sub);
     return ROOM_NEXT;
@@ -249,6 +277,7 @@ static void leave(struct request *request)
         return;
     if (!request->meter.marked)
         lease_give_back(share->lease, SUB_REQUESTS, 1);
+    cost_leave(request);
     request->meter.cell = NULL;
     request->qos.share = NULL;
     lease_share_unref(share);

@@ -38,6 +38,7 @@ struct route {
     bool dressed; /* something is added to its answers */
     struct header_edit request_edit, response_edit;
     struct cors *cors;                    /* NULL: none */
+    const struct graphql_config *graphql; /* NULL: requests are not weighed */
     int64_t body_bytes;                   /* 0: no limit */
     int64_t rate_per_ip, burst_per_ip;    /* rate 0: no limit of its own */
     uint64_t scope;                       /* of that rate: the same after a reload; never 0 */

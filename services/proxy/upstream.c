@@ -502,7 +502,9 @@ void upstream_on_timeout(struct timer *timer)
 void upstream_body_ready(struct exchange *exchange)
 {
     struct upstream *upstream = exchange->upstream;
-    if (upstream && !upstream->connecting && !upstream->request_sent)
+    if (exchange->collect)
+        exchange->collect(exchange);
+    else if (upstream && !upstream->connecting && !upstream->request_sent)
         settle(exchange, pump(upstream));
 }
 

@@ -37,7 +37,7 @@ before(async () => {
   const base = readFileSync(join(root, 'config/proxy.yaml'), 'utf8');
   const proxyConfig = base
     .replace('pools:\n', `pools:\n  streams: { backends: ["http://127.0.0.1:${origin.address().port}"] }\n`)
-    .replace('routes:\n', 'routes:\n  - { path: /v1/streams/, pool: streams, access: subscription, service: api, protocols: [http, websocket, sse] }\n');
+    .replace('routes:\n', 'routes:\n  - { path: /v1/streams/, pool: streams, access: subscription, service: api, protocols: [http, websocket, sse] }\n  - { path: /v1/graphql, pool: streams, access: subscription, service: api, graphql: { max_cost: 90 } }\n');
   stack = new Stack({ dir, blockTime: 1, proxyConfig, env: { OCTROI_PRICEBOOK: fileURLToPath(new URL('pricebook.yaml', import.meta.url)) } });
   await stack.start();
   token = (await (await fetch(`${stack.gateway}/pricing`)).json()).tokens[0];
@@ -186,4 +186,30 @@ test('bytes that run out end an event stream with the problem', async () => {
   assert.ok(text.slice(0, -last.length).endsWith('\n\n'));
   assert.ok(body.length < 4194304 + 3 * 1048576, `${body.length} bytes passed`);
   wire.close();
+});
+
+test('a GraphQL quota is spent to its last point; what it cannot pay reaches no origin, and costs nothing', async () => {
+  const buyer = await subscriber('graph');
+  let served = 0;
+  streaming = (request, answer) => {
+    served += 1;
+    request.resume().on('end', () => answer.end('{}'));
+  };
+  const ask = async (first) => {
+    const body = JSON.stringify({ query: `{a(first:${first}){b}}` });
+    const headers = { authorization: `Bearer ${buyer.accessToken}`, 'content-type': 'application/json' };
+    const response = await fetch(`${stack.gateway}/v1/graphql`, { method: 'POST', headers, body });
+    await response.arrayBuffer();
+    return response.status;
+  };
+  assert.equal(await ask(29), 200);
+  assert.equal(await ask(59), 200);
+  assert.equal(await ask(89), 429);
+  assert.equal(await ask(90), 400);
+  assert.equal(await ask(9), 200);
+  assert.equal(await ask(1), 429);
+  assert.equal(served, 3);
+  const usage = await ledger(buyer, ({ used }) => used.cost >= 100);
+  assert.equal(usage.used.cost, 100);
+  assert.equal(usage.used.requests, 3);
 });
