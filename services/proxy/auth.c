@@ -28,6 +28,30 @@ enum auth_credentials auth_bare(const char *value, size_t len, const char **toke
     return AUTH_TOKEN;
 }
 
+size_t auth_query(const char *query, size_t len, char *rest, size_t *rest_len, const char **token,
+                  size_t *token_len)
+{
+    static const char name[] = "access_token=";
+    size_t n = sizeof(name) - 1, count = 0, out = 0;
+    for (size_t at = len ? 1 : 0, next; at < len; at = next) {
+        const char *amp = memchr(query + at, '&', len - at);
+        size_t end = amp ? (size_t)(amp - query) : len;
+        next = end + 1;
+        if (end - at >= n && memcmp(query + at, name, n) == 0) {
+            if (count++ == 0) {
+                *token = query + at + n;
+                *token_len = end - at - n;
+            }
+            continue;
+        }
+        rest[out] = out ? '&' : '?';
+        memcpy(rest + out + 1, query + at, end - at);
+        out += end - at + 1;
+    }
+    *rest_len = out;
+    return count;
+}
+
 enum auth_credentials auth_bearer(const char *value, size_t len, size_t count, const char **token,
                                   size_t *token_len, const char **why)
 {

@@ -12,6 +12,8 @@ struct subscription; /* an entry of the worker's table, referenced while a reque
 
 struct auth_state {
     struct subscription *sub; /* NULL on public routes */
+    const char *query_token;  /* of access_token in the query */
+    size_t query_token_len, query_tokens;
     struct billing_wait wait;
 };
 
@@ -24,6 +26,10 @@ enum auth_credentials auth_bearer(const char *value, size_t len, size_t count, c
 /* A bare token, as a WebSocket's subprotocol carries it; the rest as above. */
 enum auth_credentials auth_bare(const char *value, size_t len, const char **token,
                                 size_t *token_len, const char **why);
+/* Takes access_token out of a query string, its mark included: what is left of it goes to `rest`
+ * (len bytes), the first value to *token. Returns how often it was there. */
+size_t auth_query(const char *query, size_t len, char *rest, size_t *rest_len, const char **token,
+                  size_t *token_len);
 /* What a verified token says; `issuer` empty: any. */
 int auth_claims(const json_t *json, const char *issuer, struct token_claims *out,
                 struct err *err) MUST_USE;

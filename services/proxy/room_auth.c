@@ -191,14 +191,31 @@ static enum auth_credentials find_token(const struct request *request, const cha
                                         size_t *len, const char **why)
 {
     const struct handshake *handshake = request->exchange->handshake;
+    const struct auth_state *auth = &request->auth;
+    bool by_subprotocol = handshake && handshake->token.base;
     size_t count;
     h2o_iovec_t value = request_header(request, "authorization", &count);
-    if (!handshake || !handshake->token.base)
+    if (!by_subprotocol && !auth->query_tokens)
         return auth_bearer(value.base, value.len, count, token, len, why);
     *why = "there is more than one token";
-    if (count > 0 || handshake->tokens)
+    if (count + by_subprotocol + auth->query_tokens > 1 || (by_subprotocol && handshake->tokens))
         return AUTH_WRONG;
-    return auth_bare(handshake->token.base, handshake->token.len, token, len, why);
+    if (by_subprotocol)
+        return auth_bare(handshake->token.base, handshake->token.len, token, len, why);
+    return auth_bare(auth->query_token, auth->query_token_len, token, len, why);
+}
+
+/* It never goes further, into a log or to the origin. */
+static void read_query(struct request *request)
+{
+    h2o_iovec_t *query = &request->exchange->query;
+    struct auth_state *auth = &request->auth;
+    char *rest = h2o_mem_alloc_pool(&request->pool, query->len + 1);
+    size_t len;
+    auth->query_tokens =
+        auth_query(query->base, query->len, rest, &len, &auth->query_token, &auth->query_token_len);
+    if (auth->query_tokens)
+        *query = h2o_iovec_init(rest, len);
 }
 
 static enum room_result step(struct request *request)
@@ -220,6 +237,8 @@ static enum room_result enter(struct request *request)
 {
     if (!request->worker->billing)
         return ROOM_NEXT;
+    if (request->route->access_token_query && request->exchange->query.len)
+        read_query(request);
     if (request->route->access == ROUTE_SUBSCRIPTION)
         return step(request);
     request_drop_header(request, "octroi-subscription");

@@ -274,6 +274,7 @@ static int set_words(struct route *route, const struct route_config *config, str
     if (header_edit_new(&config->response_headers, HEADER_RESPONSE, &route->response_edit, err))
         return err_wrap(err, "response_headers");
     route->graphql = config->graphql;
+    route->access_token_query = config->access_token_query;
     if (config->cors && cors_new(config->cors, &route->cors, err))
         return -1;
     route->dressed = route->security_headers || route->cors || route->response_edit.dropped_count;

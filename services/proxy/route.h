@@ -35,6 +35,7 @@ struct route {
     h2o_iovec_t host;  /* empty: the backend's */
     bool https_only;
     bool security_headers;
+    bool access_token_query;
     bool dressed; /* something is added to its answers */
     struct header_edit request_edit, response_edit;
     struct cors *cors;                    /* NULL: none */

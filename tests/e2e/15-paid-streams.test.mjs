@@ -37,7 +37,7 @@ before(async () => {
   const base = readFileSync(join(root, 'config/proxy.yaml'), 'utf8');
   const proxyConfig = base
     .replace('pools:\n', `pools:\n  streams: { backends: ["http://127.0.0.1:${origin.address().port}"] }\n`)
-    .replace('routes:\n', 'routes:\n  - { path: /v1/streams/, pool: streams, access: subscription, service: api, protocols: [http, websocket, sse] }\n  - { path: /v1/graphql, pool: streams, access: subscription, service: api, graphql: { max_cost: 90 } }\n');
+    .replace('routes:\n', 'routes:\n  - { path: /v1/streams/, pool: streams, access: subscription, service: api, protocols: [http, websocket, sse] }\n  - { path: /v1/graphql, pool: streams, access: subscription, service: api, graphql: { max_cost: 90 } }\n  - { path: /v1/query/, pool: streams, access: subscription, service: api, access_token_query: true }\n');
   stack = new Stack({ dir, blockTime: 1, proxyConfig, env: { OCTROI_PRICEBOOK: fileURLToPath(new URL('pricebook.yaml', import.meta.url)) } });
   await stack.start();
   token = (await (await fetch(`${stack.gateway}/pricing`)).json()).tokens[0];
@@ -212,4 +212,25 @@ test('a GraphQL quota is spent to its last point; what it cannot pay reaches no 
   const usage = await ledger(buyer, ({ used }) => used.cost >= 100);
   assert.equal(usage.used.cost, 100);
   assert.equal(usage.used.requests, 3);
+});
+
+test('a token in the query is taken where the route allows it, and goes no further', async () => {
+  const buyer = await subscriber('bulk');
+  const urls = [];
+  streaming = (request, answer) => {
+    urls.push(request.url);
+    answer.end();
+  };
+  const status = async (path) => {
+    const response = await fetch(stack.gateway + path);
+    await response.arrayBuffer();
+    return response.status;
+  };
+  assert.equal(await status(`/v1/query/x?a=1&access_token=${buyer.accessToken}&b=2`), 200);
+  assert.equal(await status(`/v1/query/x?access_token=${buyer.accessToken}`), 200);
+  assert.deepEqual(urls, ['/v1/query/x?a=1&b=2', '/v1/query/x']);
+  assert.equal(await status(`/v1/query/x?access_token=${buyer.accessToken}&access_token=x`), 401);
+  assert.equal(await status('/v1/query/x'), 402);
+  assert.equal(await status(`/v1/streams/x?access_token=${buyer.accessToken}`), 402);
+  assert.ok(!stack.proxy.logContains(buyer.accessToken));
 });

@@ -13,6 +13,41 @@
 
 #define SUB "sub_0123456789abcdef0123456789abcdef"
 
+static void tokens_leave_the_query(void **state)
+{
+    static const struct {
+        const char *query, *rest, *token; /* NULL: none */
+        size_t count;
+    } cases[] = {
+        {"", "", NULL, 0},
+        {"?", "?", NULL, 0},
+        {"?a=b", "?a=b", NULL, 0},
+        {"?access_token=x.y.z", "", "x.y.z", 1},
+        {"?a=b&access_token=x&c=d", "?a=b&c=d", "x", 1},
+        {"?access_token=x&a", "?a", "x", 1},
+        {"?a&access_token=", "?a", "", 1},
+        {"?access_token=x&access_token=y", "", "x", 2},
+        {"?xaccess_token=x", "?xaccess_token=x", NULL, 0},
+        {"?access_token", "?access_token", NULL, 0},
+        {"?a&&b", "?a&&b", NULL, 0},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char rest[64];
+        const char *token = NULL;
+        size_t len = strlen(cases[i].query), rest_len, token_len = 0;
+        assert_int_equal(auth_query(cases[i].query, len, rest, &rest_len, &token, &token_len),
+                         cases[i].count);
+        if (cases[i].count == 0) /* the query is left as it is */
+            continue;
+        assert_int_equal(rest_len, strlen(cases[i].rest));
+        assert_memory_equal(rest, cases[i].rest, rest_len);
+        assert_int_equal(token_len, strlen(cases[i].token));
+        assert_memory_equal(token, cases[i].token, token_len);
+    }
+}
+
 static void test_bearer(void **state)
 {
     static char long_one[JWT_MAX_LEN + 64];
@@ -211,8 +246,10 @@ static void test_waits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bearer), cmocka_unit_test(test_claims), cmocka_unit_test(test_time),
-        cmocka_unit_test(test_keys),   cmocka_unit_test(test_head),   cmocka_unit_test(test_waits),
+        cmocka_unit_test(test_bearer), cmocka_unit_test(tokens_leave_the_query),
+        cmocka_unit_test(test_claims), cmocka_unit_test(test_time),
+        cmocka_unit_test(test_keys),   cmocka_unit_test(test_head),
+        cmocka_unit_test(test_waits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
