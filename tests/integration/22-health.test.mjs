@@ -1,5 +1,6 @@
 // Health checks: what is asked, when a backend is down and up again, over HTTP, HTTPS and a connection alone.
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
 import https from 'node:https';
 import net from 'node:net';
 import { after, before, describe, test } from 'node:test';
@@ -11,7 +12,12 @@ import { ok } from '../support/raw.mjs';
 
 const sick = 'HTTP/1.1 500 Sick\r\nContent-Length: 0\r\n\r\n';
 
-const up = (gate, pool, origin) => gate.metric('backend_up', `pool="${pool}",backend="127.0.0.1:${origin.port}"`);
+// Null before it was first looked at.
+async function up(gate, pool, origin) {
+  const series = `octroi_proxy_backend_up{pool="${pool}",backend="127.0.0.1:${origin.port}"} `;
+  const line = (await gate.proxy.metrics()).split('\n').find((text) => text.startsWith(series));
+  return line ? Number(line.slice(series.length)) : null;
+}
 const becomes = (gate, pool, origin, value) => waitUntil(`${pool} ${value}`, async () => (await up(gate, pool, origin)) === value);
 
 describe('a backend by HTTP', () => {
@@ -188,4 +194,29 @@ describe('a backend by HTTPS', () => {
     });
 
   test('is told the name', () => assert.equal(seen.good.servername, 'origin.test'));
+});
+
+test('a reload: what is new is checked, what is not checked any more is up, what stays keeps its state', async (t) => {
+  const set = await origins('a', 'b');
+  for (const origin of set.list) origin.on = (request) => (request.target === '/well' ? sick : ok('served'));
+  const rules = 'health: { path: /well, interval: 100ms, timeout: 100ms, rise: 1, fall: 2 }';
+  const gate = await new Gate({ pools: { p: `{ backends: ["${set.a.url}"], ${rules} }`, q: `{ backends: ["${set.b.url}"] }` } }).start();
+  t.after(async () => {
+    await gate.stop();
+    await set.stop();
+  });
+  const reload = async (version, pools) => {
+    gate.pools = pools;
+    writeFileSync(gate.proxy.configFile, gate.text());
+    gate.proxy.process.signal('SIGHUP');
+    await waitUntil('the new configuration', () => gate.proxy.logContains(new RegExp(`taken over".*"version":${version}`)));
+  };
+  await becomes(gate, 'p', set.a, 0);
+  await reload(2, { p: `{ backends: ["${set.a.url}"], ${rules} }`, q: `{ backends: ["${set.b.url}"], ${rules} }` });
+  await becomes(gate, 'q', set.b, 0);
+  assert.equal(await gate.metric('backend_changes_total', 'pool="p",kind="health"'), 1);
+  await reload(3, { p: `{ backends: ["${set.a.url}"] }`, q: `{ backends: ["${set.b.url}"] }` });
+  await becomes(gate, 'p', set.a, 1);
+  await becomes(gate, 'q', set.b, 1);
+  assert.equal(await gate.text_of('/p'), 'served');
 });
