@@ -63,17 +63,34 @@ static void save(struct client *client)
         io_queue_free(&client->in);
 }
 
+/* A drip does not move the deadline: within each idle time a least share has to pass. A body whose
+ * answer is under way already may be a conversation, in which silence is allowed. */
+static void wait_for(struct client *client, enum client_wait wait, int64_t idle_ms)
+{
+    const struct limits_config *limits = &client->worker->priv->generation->config->limits;
+    int64_t least = limits->min_rate * idle_ms / 1000;
+    if (wait == CLIENT_WAITS_BODY && client->exchange->responded)
+        least = 1;
+    if (client->waits_for == wait && (int64_t)client->progress < least)
+        return;
+    client->waits_for = wait;
+    client->progress = 0;
+    set_timer(client, idle_ms);
+}
+
 void client_arm(struct client *client)
 {
     if (client->state != CLIENT_EXCHANGE)
         return;
     if (client->out.len)
-        set_timer(client, timeouts_of(client)->response_write_idle);
+        wait_for(client, CLIENT_WAITS_WRITE, timeouts_of(client)->response_write_idle);
     else if (!client->body.ended && client->body.kind != BODY_TUNNEL && !client->paused &&
-             client->in.len == 0)
-        set_timer(client, timeouts_of(client)->request_body_idle);
-    else
+             client->in.len == 0) {
+        wait_for(client, CLIENT_WAITS_BODY, timeouts_of(client)->request_body_idle);
+    } else {
+        client->waits_for = CLIENT_WAITS_NOT;
         timer_clear(&client->timer);
+    }
 }
 
 static void release(struct worker *worker, struct grave *grave)
@@ -145,6 +162,7 @@ static void linger(struct client *client)
 void client_exchange_done(struct client *client)
 {
     client->exchange = NULL;
+    client->waits_for = CLIENT_WAITS_NOT;
     if (client->broken || client->cut) {
         client_close(client);
         return;
@@ -326,6 +344,7 @@ int client_pull(struct exchange *exchange, struct piece *piece)
         return -1;
     }
     take(client, consumed);
+    client->progress += piece->len;
     piece->end = client->body.ended;
     if (piece->end && chunks->trailers_len) {
         if (http1_check_trailers(chunks->trailers, &chunks->trailers_len)) {

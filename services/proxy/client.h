@@ -15,6 +15,8 @@ enum client_state {
     CLIENT_CLOSED,
 };
 
+enum client_wait { CLIENT_WAITS_NOT, CLIENT_WAITS_BODY, CLIENT_WAITS_WRITE };
+
 struct client {
     struct grave grave;
     struct io io;
@@ -29,12 +31,14 @@ struct client {
     size_t fresh_len;
     struct http1_body body;
     size_t lingered;
-    bool keep;     /* another request may follow */
-    bool chunked;  /* the response is */
-    bool unsized;  /* its end is the connection's */
-    bool busy;     /* run() is on the stack */
-    bool paused;   /* not read: `in` is full */
-    bool notified; /* waits for writability */
+    enum client_wait waits_for; /* what the timer bounds during an exchange */
+    size_t progress;            /* bytes since it was set */
+    bool keep;                  /* another request may follow */
+    bool chunked;               /* the response is */
+    bool unsized;               /* its end is the connection's */
+    bool busy;                  /* run() is on the stack */
+    bool paused;                /* not read: `in` is full */
+    bool notified;              /* waits for writability */
     bool broken, cut, eof;
     bool read_ended; /* of a tunnel: the client sends no more, it may still read */
     bool first;      /* no request came yet */

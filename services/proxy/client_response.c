@@ -17,8 +17,10 @@ static void on_writable(h2o_socket_t *sock, const char *err)
     (void)err;
     worker_tick(client->worker);
     client->notified = false;
+    size_t before = client->out.len;
     if (io_flush(&client->io, &client->out))
         client->broken = true;
+    client->progress += before - client->out.len;
     client_finish_write(client);
     if (client->io.sock && client->exchange && client->out.len <= OUT_LOW)
         upstream_drained(client->exchange);
@@ -36,7 +38,8 @@ void client_write(struct client *client, struct iovec *iov, int count)
 {
     if (client->broken || count == 0)
         return;
-    if (io_write(&client->io, &client->out, iov, count, NULL)) {
+    size_t written = 0;
+    if (io_write(&client->io, &client->out, iov, count, &written)) {
         /* Reading finds the end of the connection, from where the exchange can be ended. */
         client->broken = true;
         io_queue_free(&client->out);
@@ -44,6 +47,7 @@ void client_write(struct client *client, struct iovec *iov, int count)
             client_resume(client);
         return;
     }
+    client->progress += written;
     want_write(client);
     client_arm(client);
 }

@@ -109,6 +109,10 @@ static const struct config_field limits_fields[] = {
     CONFIG_FIELD(struct limits_config, rate_per_ip, "rate_per_ip", CONFIG_RATE, .fallback = "0",
                  .max = 1000000, .doc = "requests of one client address (IPv6: /64); 0: no limit"),
     LIMIT(burst_per_ip, 0, 1000000, "0", "how many of them at once; 0: a second's worth"),
+    LIMIT_SIZE(
+        min_rate, 0, 1 << 20, "64",
+        "bytes a second that a client has to send of a body, or take of an answer, while the "
+        "other side waits; 0: no limit"),
 };
 static const struct config_schema limits_schema = {.name = "limits",
                                                    .size = sizeof(struct limits_config),

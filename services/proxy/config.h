@@ -46,6 +46,7 @@ struct limits_config {
     int64_t body_bytes;  /* 0: no limit */
     int64_t rate_per_ip; /* a second; 0: no limit */
     int64_t burst_per_ip;
+    int64_t min_rate; /* bytes a second, over the idle time; 0: no limit */
 };
 
 struct timeouts_config {

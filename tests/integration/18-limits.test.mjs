@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
-import { freePort, removeDirectory, temporaryDirectory, waitUntil } from '../support/process.mjs';
+import { freePort, removeDirectory, sleep, temporaryDirectory, waitUntil } from '../support/process.mjs';
 import { answering, ask, connect, ok } from '../support/raw.mjs';
 import { Service } from '../support/service.mjs';
 
@@ -23,7 +23,6 @@ const start = async (name, listen, text) => {
 listeners: [{ address: "127.0.0.1:${listen}" }]
 workers: "2"
 ops: { address: "127.0.0.1:${opsPort}" }
-timeouts: { drain_delay: 0s, shutdown: 2s }
 pools: { p: { backends: ["http://127.0.0.1:${origin.port}"] } }
 ${text}
 `,
@@ -37,6 +36,7 @@ before(async () => {
   ownPort = await freePort();
   // A rate of one in 1000 seconds would be clearer, but a rate is N/s: a large burst at 1/s stands still within a test.
   proxy = await start('rates', port, `
+timeouts: { drain_delay: 0s, shutdown: 2s }
 trusted_proxies: [127.0.0.1/32]
 limits: { rate_per_ip: 1/s, burst_per_ip: 40 }
 routes:
@@ -44,7 +44,8 @@ routes:
   - { path: /few, pool: p, rate_per_ip: 1/s, burst_per_ip: 5 }
 `);
   own = await start('connections', ownPort, `
-limits: { connections_per_ip: 3 }
+limits: { connections_per_ip: 3, min_rate: 200 }
+timeouts: { drain_delay: 0s, shutdown: 2s, request_body_idle: 1s }
 routes: [{ path: /, pool: p }]
 `);
 });
@@ -127,4 +128,21 @@ test('connections of one address', async () => {
   held[0].write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
   assert.equal((await held[0].response()).status, 200);
   for (const wire of held) wire.close();
+});
+
+test('a body that drips is refused, one that is only slow is not', async () => {
+  // Sends `piece` each 50 ms until all is sent or an answer has come.
+  const send = async (piece, count) => {
+    const wire = await connect(ownPort);
+    wire.write(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${piece.length * count}\r\n\r\n`);
+    for (let i = 0; i < count && wire.data.length === 0; i++) {
+      await wire.write(piece);
+      await sleep(50);
+    }
+    const response = await wire.response();
+    wire.close();
+    return response.status;
+  };
+  assert.equal(await send('x', 400), 408);
+  assert.equal(await send('x'.repeat(100), 40), 200);
 });
