@@ -1,6 +1,7 @@
 /* The room at the gate: refuses what is malformed or too much, and settles who asks (the client's
  * address, the request's id) and for what (host and path in normal form). */
 #include "services/proxy/exchange.h"
+#include "services/proxy/forwarded.h"
 #include "services/proxy/path.h"
 
 #include <string.h>
@@ -56,6 +57,27 @@ static void find_client(struct exchange *exchange)
             list.len = comma ? (size_t)(comma - list.base) : 0;
         }
     }
+}
+
+/* The same of Forwarded, where no X-Forwarded-For is there. One that is malformed says nothing, and
+ * goes no further: what we add behind it would be read as a part of it. */
+static void find_forwarded(struct exchange *exchange)
+{
+    const struct cidr_list *trusted = &exchange->generation->trusted;
+    const struct http1_head *head = &exchange->head;
+    struct address client;
+    bool known = false;
+    for (size_t i = 0; i < head->count; i++) {
+        const struct http1_field *field = &head->fields[i];
+        if (field->id != NAME_FORWARDED)
+            continue;
+        if (forwarded_client(http1_value(head, field), trusted, &known, &client)) {
+            exchange->forwarded_broken = true;
+            return;
+        }
+    }
+    if (known && !head->seen[NAME_X_FORWARDED_FOR])
+        exchange->client = client;
 }
 
 /* One word of a trusted proxy; a list of them could be a client's. */
@@ -184,6 +206,8 @@ static enum room_result enter(struct request *request)
         exchange->trusted = true;
         take_id(exchange);
         find_client(exchange);
+        if (exchange->head.seen[NAME_FORWARDED])
+            find_forwarded(exchange);
     }
     trace_begin(exchange);
     exchange->secure = exchange->tls || secure_before(exchange);

@@ -70,8 +70,9 @@ struct exchange {
     bool http2;                   /* and HTTP/2; `head` is the same request in HTTP/1.1 */
     struct address client;        /* on whose behalf */
     bool trusted;
-    bool secure;    /* the client speaks TLS, to us or to a proxy that we trust */
-    bool preflight; /* a browser's question, answered here */
+    bool forwarded_broken; /* its Forwarded is malformed */
+    bool secure;           /* the client speaks TLS, to us or to a proxy that we trust */
+    bool preflight;        /* a browser's question, answered here */
     char id[33];
     const char *id_text;
     struct trace trace;

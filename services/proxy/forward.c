@@ -57,7 +57,8 @@ static void request_line(struct exchange *exchange, struct head_writer *writer)
 static void said_before(struct exchange *exchange, struct head_writer *writer, enum http1_name name)
 {
     const struct http1_head *head = &exchange->head;
-    if (!exchange->trusted || !head->seen[name])
+    if (!exchange->trusted || !head->seen[name] ||
+        (name == NAME_FORWARDED && exchange->forwarded_broken))
         return;
     for (size_t i = 0; i < head->count; i++) {
         if (head->fields[i].id != name)

@@ -121,6 +121,14 @@ test('a trusted proxy speaks for its client', async () => {
   await waitUntil('the log line', () => proxy.logContains('"client":"203.0.113.7"'));
 });
 
+test('a trusted proxy may speak by Forwarded alone; what is malformed goes no further', async () => {
+  const seen = (await get('/', 'test', 'Forwarded: for=6.6.6.6, for="203.0.113.8:99", for=127.0.0.9\r\n')).json().headers;
+  assert.equal(seen['x-forwarded-for'], '127.0.0.1');
+  await waitUntil('the log line', () => proxy.logContains('"client":"203.0.113.8"'));
+  const broken = (await get('/', 'test', 'Forwarded: for="6.6.6.6\r\n')).json().headers;
+  assert.match(broken.forwarded, /^for=127\.0\.0\.1;/);
+});
+
 test('the query never reaches the log', async () => {
   const id = (await get('/?access_token=topsecret')).headers['x-request-id'];
   await waitUntil('the log line', () => proxy.logContains(id));
