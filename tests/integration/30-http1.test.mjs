@@ -223,7 +223,7 @@ describe('what passes', () => {
     assert.equal(seen.forwarded, 'for=127.0.0.1;proto=http;host="test"');
     assert.match(seen['x-request-id'], /^[0-9a-f]{32}$/);
     assert.ok(!('octroi-tier' in seen) && !('octroi-subscription' in seen));
-    assert.ok(seen.traceparent);
+    assert.ok(!('traceparent' in seen), 'unless it is asked for');
     assert.equal(seen.host, 'test');
   });
 
