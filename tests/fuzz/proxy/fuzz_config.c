@@ -24,9 +24,11 @@ static void from_environment(const char *text, size_t len)
     char *copy = mem_strndup(text, len), *environment[32], *rest = NULL;
     size_t count = 0;
     for (char *line = strtok_r(copy, "\n", &rest); line && count < 20;
-         line = strtok_r(NULL, "\n", &rest))
-        environment[count++] =
+         line = strtok_r(NULL, "\n", &rest)) {
+        environment[count] =
             mem_printf("%s=%s", env_config_variables[count % ENV_CONFIG_VARIABLES].name, line);
+        count++;
+    }
     environment[count] = NULL;
     AUTO_BUF struct buf yaml = {0};
     struct err err = {{0}};

@@ -73,8 +73,9 @@ static void what_can_be_is_taken(void **state)
 {
     static const char *const cases[] = {
         "pool: p, cors: { origins: [\"*\"] }",
-        "pool: p, cors: { origins: [\"https://a.b:8443\", \"http://localhost:3000\"], "
-        "credentials: true, max_age: 1h, expose: [X-A] }",
+        "pool: p, cors: { origins: [\"https://a.b:8443\", \"http://localhost:3000\"] }",
+        "pool: p, cors: { origins: [\"https://a.b\"], credentials: true, max_age: 1h }",
+        "pool: p, cors: { origins: [\"https://a.b\"], expose: [X-A], methods: [PUT] }",
         "pool: p, request_headers: { set: { X-A: \"b c\", X-E: \"\" }, remove: [Cookie] }",
         "pool: p, response_headers: { remove: [Server, Set-Cookie] }",
         "pool: p, host_rewrite: \"inner.example:8080\"",
