@@ -269,6 +269,7 @@ static void reload(struct service *service)
 {
     char state[80];
     struct err err = {{0}};
+    int64_t began = clock_mono_ns(&clock_system);
 
     service->reload_wanted = false;
     snprintf(state, sizeof(state), "RELOADING=1\nMONOTONIC_USEC=%lld",
@@ -281,7 +282,8 @@ static void reload(struct service *service)
         log_error("reload refused, the old configuration stays", LOG_STR(ERROR, err.msg));
     else
         log_info(service->desc->reload ? "configuration reloaded"
-                                       : "log.level reloaded; other changes need a restart");
+                                       : "log.level reloaded; other changes need a restart",
+                 LOG_FLOAT(DURATION_MS, (double)(clock_mono_ns(&clock_system) - began) / 1e6));
     if (service->desc->reopen != NULL)
         service->desc->reopen(service);
     config_free(&service->next);

@@ -125,6 +125,11 @@ static const char *readiness(struct service *service, bool *ready)
     *ready = phase == SERVICE_RUNNING && ok;
     if (phase == SERVICE_STARTING)
         return "starting";
+    if (phase == SERVICE_DRAINING && service->upgrade.replaced) {
+        *ready =
+            true; /* asked on an old connection: who asks anew is answered by the new process */
+        return "replaced";
+    }
     if (phase == SERVICE_DRAINING)
         return "draining";
     return ok ? "ready" : "unavailable";

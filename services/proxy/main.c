@@ -14,10 +14,13 @@
 #include "services/proxy/reload.h"
 #include "services/proxy/resolver.h"
 #include "services/proxy/status.h"
+#include "services/proxy/watchdog.h"
 #include "services/proxy/worker_private.h"
 
 #include <signal.h>
 
+/* What an end may take beyond the time for requests, and for the journal to be reported. */
+#define END_MS          5000
 #define IP_RATE_ENTRIES (1 << 17) /* 2 MiB, touched as addresses come */
 
 static int start_billing(struct proxy *proxy, struct err *err)
@@ -51,7 +54,8 @@ static int start_workers(struct proxy *proxy, struct err *err)
         return -1;
     for (size_t i = 0; i < proxy->worker_count; i++)
         worker_start(proxy->workers[i]);
-    return 0;
+    return watchdog_start(proxy->service, proxy->workers, proxy->worker_count,
+                          &proxy->generation->config->watchdog, &proxy->watchdog, err);
 }
 
 static int start(struct service *service, struct err *err)
@@ -65,8 +69,7 @@ static int start(struct service *service, struct err *err)
     proxy->ip_slots = ip_slots_new();
     if (reload_first(proxy, err) ||
         access_log_new(&proxy->generation->config->access_log, &proxy->access_log, err) ||
-        otlp_new(&proxy->otlp, err) ||
-        resolver_start(proxy->registry, &proxy->resolver, err) ||
+        otlp_new(&proxy->otlp, err) || resolver_start(proxy->registry, &proxy->resolver, err) ||
         health_start(service_metrics(service), &proxy->health, err))
         return -1;
     health_follow(proxy->health, proxy->generation->pools);
@@ -105,6 +108,7 @@ static void drain(struct service *service)
 {
     struct proxy *proxy = service_state(service);
     atomic_store(&proxy->draining, true);
+    watchdog_end_within(proxy->watchdog, END_MS + 2 * proxy->generation->config->timeouts.shutdown);
     for (size_t i = 0; i < proxy->worker_count; i++)
         worker_drain(proxy->workers[i]);
 }
@@ -127,6 +131,7 @@ static void stop(struct service *service)
         worker_stop(proxy->workers[i]);
     if (proxy->billing)
         billing_stop(&proxy->billing, proxy->generation->config->timeouts.shutdown);
+    watchdog_stop(&proxy->watchdog);
     for (size_t i = 0; i < made; i++)
         worker_free(&proxy->workers[i]);
     free(proxy->workers);

@@ -27,6 +27,7 @@ struct proxy {
     size_t worker_count;
     struct billing *billing;
     struct resolver *resolver;
+    struct watchdog *watchdog;
     struct access_log *access_log;
     struct otlp *otlp; /* NULL: no spans */
     struct health *health;

@@ -8,6 +8,7 @@
 #include "services/proxy/billing.h"
 #include "services/proxy/health.h"
 #include "services/proxy/registry.h"
+#include "services/proxy/watchdog.h"
 
 #include <string.h>
 #include <sys/resource.h>
@@ -114,6 +115,7 @@ static void publish(struct proxy *proxy, struct sockets *added)
         adopt_send(proxy->workers[i], proxy->generation, added);
     sockets_join(&proxy->sockets, added);
     health_follow(proxy->health, proxy->generation->pools);
+    watchdog_follow(proxy->watchdog, &proxy->generation->config->watchdog);
 }
 
 int reload_take_over(struct proxy *proxy, const struct proxy_config *config, struct err *err)
@@ -134,7 +136,6 @@ int reload_take_over(struct proxy *proxy, const struct proxy_config *config, str
     install(proxy, generation);
     publish(proxy, &added);
     file_watch_know(&proxy->watch, stamp_of(proxy));
-    log_info("configuration taken over", LOG_UINT(VERSION, generation->version));
     return 0;
 }
 

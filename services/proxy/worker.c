@@ -30,6 +30,7 @@ void worker_read_clock(struct worker *worker)
     worker->now_ns = now.tv_sec * 1000000000LL + now.tv_nsec;
     worker->wall_ms = (int64_t)h2o_now(worker->loop);
     worker->priv->clock_turn = worker->priv->turn;
+    atomic_store_explicit(&worker->priv->turn_ns, worker->now_ns, memory_order_relaxed);
 }
 
 h2o_iovec_t worker_date(struct worker *worker)
@@ -115,6 +116,7 @@ static void turn(struct worker *worker)
 {
     struct worker_private *priv = worker->priv;
     priv->turn++;
+    atomic_store_explicit(&priv->turn_ns, 0, memory_order_relaxed);
     int32_t wait = timer_wait_ms(&priv->timers, worker_now_ms(worker), WAIT_MAX_MS);
     h2o_evloop_run(worker->loop, wait); /* -1 is EINTR */
     worker_tick(worker);

@@ -53,6 +53,7 @@ struct worker_private {
     struct timer_wheel timers;
     struct stats stats;
     uint64_t turn, clock_turn;
+    atomic_int_fast64_t turn_ns; /* when this turn began; 0: the loop sleeps; for the watchdog */
     char *buffer;  /* WORKER_BUFFER: what was just read */
     char *scratch; /* a head that is being built */
     size_t scratch_size;

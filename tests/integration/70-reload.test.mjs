@@ -264,7 +264,7 @@ describe('a large configuration', () => {
       took.push(Math.round(performance.now() - began));
     }
     assert.equal((await ask(port, 'GET /a/b9977/x HTTP/1.1\r\nHost: h77.example\r\nConnection: close\r\n\r\n')).body.toString(), 'origin /a/b9977/x');
-    const said = proxy.process.log().match(/"configuration taken over".*"duration_ms":[\d.]+/g) ?? [];
-    console.log(`reload of 10,000 routes, as seen from outside: ${took.join(', ')} ms; ${said.map((line) => line.split('"duration_ms":')[1]).join(', ')} ms of it in the proxy`);
+    const said = proxy.process.log().match(/"configuration reloaded".*"duration_ms":[\d.]+/g) ?? [];
+    console.log(`reload of 10,000 routes, as seen from outside: ${took.join(', ')} ms; ${said.slice(-5).map((line) => line.split('"duration_ms":')[1]).join(', ')} ms of it in the proxy`);
   });
 });
