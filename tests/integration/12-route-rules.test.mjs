@@ -1,5 +1,6 @@
 // What a route changes in requests and answers, and what it answers by itself.
 import assert from 'node:assert/strict';
+import http2 from 'node:http2';
 import { after, before, describe, test } from 'node:test';
 
 import { freePort, removeDirectory, temporaryDirectory } from '../support/process.mjs';
@@ -195,4 +196,37 @@ describe('fixed answers', () => {
 
 test('an HTTP/1.0 request whose target names the host keeps it', async () => {
   assert.equal((await ask(port, 'GET http://Named.example:81/plain HTTP/1.0\r\n\r\n')).json().headers.host, 'named.example');
+});
+
+test('the same over HTTP/2', async () => {
+  const session = http2.connect(`http://127.0.0.1:${port}`);
+  const send = (headers) =>
+    new Promise((resolve, reject) => {
+      const stream = session.request(headers);
+      let body = '';
+      let head;
+      stream.on('response', (received) => (head = received));
+      stream.on('data', (part) => (body += part));
+      stream.on('error', reject);
+      stream.on('end', () => resolve({ status: head[':status'], headers: head, body }));
+      stream.end();
+    });
+  try {
+    const preflight = await send({ ':method': 'OPTIONS', ':path': '/app', origin: 'https://app.example', 'access-control-request-method': 'PUT' });
+    assert.equal(preflight.status, 204);
+    assert.equal(preflight.headers['access-control-allow-origin'], 'https://app.example');
+    const edited = await send({ ':path': '/edit', 'x-role': 'admin', x_user: 'root', cookie: 'a=b' });
+    const seen = JSON.parse(edited.body).headers;
+    assert.equal(seen['x-role'], 'guest');
+    assert.ok(!('cookie' in seen) && !('x_user' in seen));
+    assert.equal(edited.headers['cache-control'], 'no-cache');
+    assert.ok(!('server' in edited.headers));
+    assert.equal((await send({ ':path': '/safe' })).headers['x-content-type-options'], 'nosniff');
+    const moved = await send({ ':path': '/secure?x=y', ':authority': 'shop.example:8080' });
+    assert.equal(moved.status, 308);
+    assert.equal(moved.headers.location, 'https://shop.example/secure?x=y');
+    assert.equal((await send({ ':path': '/nothing' })).status, 204);
+  } finally {
+    session.close();
+  }
 });
