@@ -5,6 +5,7 @@
 
 #include <netdb.h>
 #include <string.h>
+#include <sys/un.h>
 
 static int split_authority(const char *text, struct backend *backend, struct err *err)
 {
@@ -99,17 +100,44 @@ static uint64_t hash_text(const char *text)
     return hash ^ hash >> 32;
 }
 
+/* Its address is its path: there is nothing to look up, and no host to name. */
+static int init_unix(struct backend *backend, const char *path, struct err *err)
+{
+    struct backend_address found = {.count = 1};
+    struct sockaddr_un *address = (void *)&found.list[0].addr;
+    size_t len = strlen(path);
+    if (path[0] != '/' || len >= sizeof(address->sun_path))
+        return err_set(err, "backend unix:%s: a path from the root, of at most %zu bytes", path,
+                       sizeof(address->sun_path) - 1);
+    address->sun_family = AF_UNIX;
+    memcpy(address->sun_path, path, len);
+    found.list[0].len = sizeof(*address);
+    char *authority = mem_printf("unix:%s", path);
+    backend->authority = h2o_iovec_init(authority, strlen(authority));
+    backend->hash = hash_text(authority);
+    backend->literal = true;
+    take_over(backend, &found);
+    return 0;
+}
+
+h2o_iovec_t backend_host(const struct backend *backend)
+{
+    return backend->host ? backend->authority : h2o_iovec_init(H2O_STRLIT("localhost"));
+}
+
 int backend_init(struct backend *backend, const struct backend_config *config, struct err *err)
 {
     static const char clear[] = "http://", secure[] = "https://";
     struct backend_address found;
     struct err unresolved;
+    if (strncmp(config->url, "unix:", 5) == 0)
+        return init_unix(backend, config->url + 5, err);
     const char *rest = config->url + sizeof(clear) - 1;
     backend->tls = strncmp(config->url, secure, sizeof(secure) - 1) == 0;
     if (backend->tls)
         rest = config->url + sizeof(secure) - 1;
     else if (strncmp(config->url, clear, sizeof(clear) - 1) != 0)
-        return err_set(err, "backend %s: url begins with http:// or https://", config->url);
+        return err_set(err, "backend %s: url begins with http://, https:// or unix:/", config->url);
     if (split_authority(rest, backend, err))
         return err_wrap(err, "backend %s", config->url);
     backend->hash = hash_text(backend->authority.base);

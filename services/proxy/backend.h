@@ -42,8 +42,8 @@ struct pool_state {
 struct backend {
     unsigned id; /* over all pools, from 0; taken again once it is gone everywhere */
     struct pool_state *pool;
-    h2o_iovec_t authority; /* host:port: Host where it is rewritten, label and log field */
-    char *host, *port;
+    h2o_iovec_t authority;                     /* host:port or unix:/path: label and log field */
+    char *host, *port;                         /* NULL: a Unix socket */
     bool tls;                                  /* https:// */
     bool literal;                              /* an address: never looked up again */
     _Atomic(struct backend_address *) address; /* NULL: not resolved yet */
@@ -58,6 +58,8 @@ struct backend {
 
 int backend_init(struct backend *backend, const struct backend_config *config,
                  struct err *err) MUST_USE;
+/* What stands for it in Host. */
+h2o_iovec_t backend_host(const struct backend *backend);
 void backend_clear(struct backend *backend);
 /* Looks the backend's name up and takes a changed address over. Blocks. */
 int backend_resolve(struct backend *backend, struct err *err) MUST_USE;

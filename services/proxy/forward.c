@@ -47,10 +47,10 @@ static void request_line(struct exchange *exchange, struct head_writer *writer)
     head_add(writer, exchange->query.base, exchange->query.len);
     head_add(writer, " HTTP/1.1\r\n", 11);
     if (route->host_rewrite)
-        head_line(writer, "Host", route->host.len ? route->host : exchange->backend->authority);
+        head_line(writer, "Host", route->host.len ? route->host : backend_host(exchange->backend));
     else if (!exchange->head.seen[NAME_HOST])
         head_line(writer, "Host",
-                  exchange->host.len ? exchange->host : exchange->backend->authority);
+                  exchange->host.len ? exchange->host : backend_host(exchange->backend));
 }
 
 /* What a trusted proxy said so far, each value followed by a comma. */
@@ -69,20 +69,33 @@ static void said_before(struct exchange *exchange, struct head_writer *writer, e
     }
 }
 
+/* RFC 7239, section 6: a Unix socket's client has no address. */
+static h2o_iovec_t peer_node(const struct peer *peer)
+{
+    union {
+        const char *in;
+        char *out;
+    } text = {.in = peer->text};
+
+    if (h2o_memis(peer->text, peer->text_len, H2O_STRLIT("unix")))
+        return h2o_iovec_init(H2O_STRLIT("unknown"));
+    return h2o_iovec_init(text.out, peer->text_len);
+}
+
 static void forwarded(struct exchange *exchange, struct head_writer *writer)
 {
     bool v4 = address_is_v4(&exchange->peer->address);
-    const struct peer *peer = exchange->peer;
+    h2o_iovec_t peer = peer_node(exchange->peer);
     h2o_iovec_t host = {NULL, 0};
     if (exchange->head.seen[NAME_HOST])
         host = http1_value(&exchange->head, http1_find(&exchange->head, NAME_HOST));
     head_puts(writer, "X-Forwarded-For: ");
     said_before(exchange, writer, NAME_X_FORWARDED_FOR);
-    head_add(writer, peer->text, peer->text_len);
+    head_add(writer, peer.base, peer.len);
     head_puts(writer, "\r\nForwarded: ");
     said_before(exchange, writer, NAME_FORWARDED);
     head_puts(writer, v4 ? "for=" : "for=\"[");
-    head_add(writer, peer->text, peer->text_len);
+    head_add(writer, peer.base, peer.len);
     head_puts(writer, v4 ? ";proto=" : "]\";proto=");
     head_puts(writer, exchange->tls ? "https" : "http");
     if (host.len) {

@@ -19,6 +19,8 @@ static int check_listeners(const struct generation *generation, struct err *err)
         const struct pool *pool = name[0] ? pool_set_find(generation->pools, name) : NULL;
         if (name[0] && !pool)
             return err_set(err, "listener %zu: there is no pool %s", i + 1, name);
+        if (listeners[i].mode == LISTENER_HTTP && generation->config->routes.count == 0)
+            return err_set(err, "listener %zu: there are no routes", i + 1);
         for (size_t j = 0; pool && j < pool->count; j++)
             if (pool->members[j].tls)
                 return err_set(err, "listener %zu: pool %s: mode: tcp speaks no TLS to a backend",

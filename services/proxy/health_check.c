@@ -95,7 +95,7 @@ static void set_request(struct health_check *check)
         curl_easy_setopt(check->easy, CURLOPT_NOBODY, 1L);
     else if (strcmp(rules->method, "GET") != 0)
         curl_easy_setopt(check->easy, CURLOPT_CUSTOMREQUEST, rules->method);
-    const char *host = rules->host[0] ? rules->host : check->backend->authority.base;
+    const char *host = rules->host[0] ? rules->host : backend_host(check->backend).base;
     AUTO_FREE char *line = mem_printf("Host: %s", host);
     check->headers = curl_slist_append(NULL, line);
     check->headers = curl_slist_append(check->headers, "User-Agent: octroi-health");

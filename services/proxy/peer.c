@@ -20,8 +20,13 @@ static uint16_t port_of(const struct sockaddr *sa)
 void peer_set(struct peer *peer, const struct sockaddr *sa)
 {
     address_of(sa, &peer->address);
-    peer->text_len = address_text(&peer->address, peer->text);
     peer->port = port_of(sa);
+    if (sa->sa_family == AF_UNIX) {
+        memcpy(peer->text, "unix", 4);
+        peer->text_len = 4;
+        return;
+    }
+    peer->text_len = address_text(&peer->address, peer->text);
 }
 
 void peer_local(struct peer *peer, int fd)
