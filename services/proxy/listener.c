@@ -4,6 +4,7 @@
 #include "libcommon/log.h"
 #include "libcommon/mem.h"
 #include "services/proxy/ingress.h"
+#include "services/proxy/listener_unix.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -45,7 +46,10 @@ static int bind_to(int fd, const struct addrinfo *info)
 
 int listener_bind(const struct listener_config *config, int *fd, struct err *err)
 {
+    const char *path = listener_unix_path(config->address);
     struct addrinfo *info;
+    if (path)
+        return listener_unix_bind(path, fd, err);
     if (resolve(config->address, &info, err))
         return -1;
     *fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

@@ -168,6 +168,7 @@ void reload_clear(struct proxy *proxy)
         generation_free(&proxy->generation);
         proxy->generation = older;
     }
+    sockets_clean(&proxy->sockets);
     sockets_clear(&proxy->sockets);
     registry_free(&proxy->registry);
 }

@@ -4,8 +4,10 @@
 #include "libcommon/log.h"
 #include "libcommon/mem.h"
 #include "services/proxy/listener.h"
+#include "services/proxy/listener_unix.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -36,7 +38,10 @@ static int open_one(const struct listener_config *listener, size_t workers, stru
     while ((fd = service_inherited(service, name)) >= 0)
         add(added, listener->address, fd, count++ % workers);
     for (; count < workers; count++) {
-        if (listener_bind(listener, &fd, err))
+        /* At a path there is one socket for all. */
+        if (count && listener_unix_path(listener->address))
+            fd = fcntl(added->rows[added->count - 1].fd, F_DUPFD_CLOEXEC, 0);
+        else if (listener_bind(listener, &fd, err))
             return -1;
         add(added, listener->address, fd, count);
     }
@@ -105,6 +110,15 @@ void sockets_offer(const struct sockets *sockets, struct service *service)
     for (size_t i = 0; i < sockets->count; i++) {
         AUTO_FREE char *name = mem_printf("listen %s", sockets->rows[i].address);
         service_offer(service, name, sockets->rows[i].fd);
+    }
+}
+
+void sockets_clean(const struct sockets *sockets)
+{
+    for (size_t i = 0; i < sockets->count; i++) {
+        const char *path = listener_unix_path(sockets->rows[i].address);
+        if (path)
+            listener_unix_clean(path);
     }
 }
 

@@ -35,6 +35,8 @@ void sockets_join(struct sockets *sockets, struct sockets *added);
 void sockets_forget(struct sockets *sockets, const struct proxy_config *config);
 void sockets_offer(const struct sockets *sockets, struct service *service);
 void sockets_close(struct sockets *sockets);
+/* After all were closed: removes the files of Unix sockets, where no successor serves them. */
+void sockets_clean(const struct sockets *sockets);
 /* The descriptors stay open. */
 void sockets_clear(struct sockets *sockets);
 
