@@ -132,6 +132,7 @@ static void answer(struct worker *worker, struct worker_message *message)
     struct snapshot *out = &ask->answers[index];
     const struct worker_private *priv = worker->priv;
     free(question);
+    out->version = priv->generation->version;
     out->turns = priv->turn;
     int64_t lag_ns = worker->now_ns - ask->asked_ns;
     out->lag_us = lag_ns > 0 ? lag_ns / 1000 : 0;

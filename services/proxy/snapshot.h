@@ -37,6 +37,7 @@ struct snapshot_route {
 };
 
 struct snapshot {
+    unsigned version; /* of the configuration that it works by */
     uint64_t turns;
     int64_t lag_us; /* from the question until the loop came to it */
     int64_t connections[STATS_PROTOCOLS];

@@ -36,6 +36,17 @@ static json_t *process(const struct proxy *proxy, const struct snapshot_set *set
                      (int)(set->answered < set->count));
 }
 
+/* A worker may be a moment behind: the least version is what all of them work by. */
+static json_t *configuration(const struct proxy *proxy, const struct snapshot_set *set)
+{
+    const char *path = service_config_path(proxy->service);
+    unsigned least = 0;
+    for (size_t i = 0; i < set->count; i++)
+        if (set->of[i] && (least == 0 || set->of[i]->version < least))
+            least = set->of[i]->version;
+    return json_pack("{s:s?, s:i}", "file", path, "version", (int)least);
+}
+
 static json_t *limit(int64_t now, int64_t most)
 {
     return json_pack("{s:I, s:I}", "now", (json_int_t)now, "limit", (json_int_t)most);
@@ -232,6 +243,7 @@ static void status_get(struct http_request *http, void *ctx)
     snapshot_take(proxy, WAIT_MS, &set);
     json_t *body = json_object();
     put(body, "process", process(proxy, &set));
+    put(body, "configuration", configuration(proxy, &set));
     put(body, "limits", limits(proxy, any_of(&set)));
     put(body, "workers", workers(&set));
     put(body, "requests", requests(&set));

@@ -245,6 +245,34 @@ test('a full disk costs lines, not requests, and they come back', async () => {
   await it.proxy.stop();
 });
 
+test('a reload moves the log and changes its format, whole or not at all', async () => {
+  const it = await start();
+  const status = async () => (await fetch(`${it.proxy.ops}/status`)).json();
+  assert.deepEqual((await status()).configuration, { file: it.proxy.configFile, version: 1 });
+  await ask(it.port, GET('/first'));
+  await it.find('/first');
+  const text = readFileSync(it.proxy.configFile, 'utf8');
+  const moved = join(dir, 'moved.log');
+  writeFileSync(it.proxy.configFile, text.replace(it.logFile, moved).replace('access_log: {', 'access_log: { format: combined,'));
+  it.proxy.process.signal('SIGHUP');
+  await waitUntil('the new version', async () => (await status()).configuration.version === 2);
+  await ask(it.port, GET('/second'));
+  await waitUntil('the line', () => existsSync(moved) && / "GET \/second HTTP\/1\.1" 200 /.test(readFileSync(moved, 'utf8')));
+  assert.ok(!readFileSync(it.logFile, 'utf8').includes('/second'));
+  writeFileSync(it.proxy.configFile, text.replace(it.logFile, join(dir, 'no', 'such', 'log')));
+  it.proxy.process.signal('SIGHUP');
+  await waitUntil('the refusal', () => it.proxy.logContains('reload refused'));
+  await ask(it.port, GET('/third'));
+  await waitUntil('the line', () => readFileSync(moved, 'utf8').includes('/third'));
+  assert.equal((await status()).configuration.version, 2);
+  writeFileSync(it.proxy.configFile, text.replace(it.logFile, '-'));
+  it.proxy.process.signal('SIGHUP');
+  await waitUntil('the new version', async () => (await status()).configuration.version === 3);
+  await ask(it.port, GET('/fourth'));
+  await waitUntil('the line', () => it.proxy.logContains('"path":"/fourth"'));
+  await it.proxy.stop();
+});
+
 test('a log that cannot be opened is an error at the start', async () => {
   const opsPort = await freePort();
   const proxy = new Service('proxy', {
