@@ -35,6 +35,7 @@ void h2_worker_free(struct h2_worker **shared)
     while ((*shared)->out_count)
         free((*shared)->outs[--(*shared)->out_count]);
     free((*shared)->nva);
+    free((*shared)->frame);
     free(*shared);
     *shared = NULL;
 }
@@ -117,11 +118,14 @@ static void close_connection(struct h2 *h2)
 
 static void on_writable(h2o_socket_t *sock, const char *err);
 
-static void send_bytes(struct h2 *h2, struct iovec *iov, int count)
+void h2_write(struct h2 *h2)
 {
-    if (h2->broken)
+    struct iovec iov = {h2->out, h2->out_len};
+    size_t len = h2->out_len;
+    h2->out_len = 0;
+    if (h2->broken || len == 0)
         return;
-    if (io_write(&h2->io, &h2->queue, iov, count, NULL)) {
+    if (io_write(&h2->io, &h2->queue, &iov, 1, NULL)) {
         h2->broken = true;
         io_queue_free(&h2->queue);
         return;
@@ -131,14 +135,6 @@ static void send_bytes(struct h2 *h2, struct iovec *iov, int count)
         h2->since_ms = now_ms(h2);
         h2o_socket_notify_write(h2->io.sock, on_writable);
     }
-}
-
-void h2_write(struct h2 *h2)
-{
-    struct iovec iov = {h2->out, h2->out_len};
-    if (h2->out_len)
-        send_bytes(h2, &iov, 1);
-    h2->out_len = 0;
 }
 
 static void set_timer(struct h2 *h2, int64_t due_ms)
@@ -192,12 +188,12 @@ static void put32(uint8_t *at, uint32_t value)
 static void goodbye(struct h2 *h2)
 {
     uint8_t frame[GOAWAY_LEN] = {0, 0, 8, NGHTTP2_GOAWAY};
-    struct iovec iov[2] = {{h2->out, h2->out_len}, {frame, sizeof(frame)}};
     if (h2->blame)
         metrics_count(h2->worker->priv->stats.metrics, STATS_HTTP2_ABUSES, h2->blame, NULL);
     put32(frame + 9, (uint32_t)nghttp2_session_get_last_proc_stream_id(h2->session));
     put32(frame + 13, h2->error);
-    send_bytes(h2, iov, 2);
+    h2_gather(h2, frame, sizeof(frame));
+    h2_write(h2);
     linger(h2);
 }
 

@@ -28,18 +28,16 @@ struct h2_stream {
     struct h2_stream *touched_next; /* h2_settle is to look at it */
     struct timer timer;
     struct io_queue in, out;
-    size_t unreturned; /* of `in`: not given back to the connection's window yet */
-    const char *piece; /* of the response, valid during a call: goes before it is queued */
-    size_t piece_len;
-    h2o_iovec_t trailers;    /* of the request, in the exchange's pool */
-    char *response_trailers; /* lines; owned */
-    size_t response_trailers_len;
-    size_t progress; /* bytes of the response since the timer was set */
+    size_t unreturned;          /* of `in`: not given back to the connection's window yet */
+    const char *piece;          /* of the response, valid during a call: goes before it is queued */
+    size_t piece_len, progress; /* progress: bytes of the response since the timer was set */
+    h2o_iovec_t trailers;       /* of the request, in the exchange's pool */
+    h2o_iovec_t response_trailers; /* lines; owned */
     bool touched, begun, input, drained, closed;
     bool remote_ended; /* all of the request is here */
-    bool answered;     /* a final head was submitted */
     bool ended;        /* the response is complete, but for what is queued */
     bool sent;         /* and to its last byte */
+    bool starved;      /* the frames of a turn were full: h2_pump asks again */
     bool throttled;    /* the origin waits for upstream_drained */
     bool pulled;       /* the end of the request was handed on */
     bool stalled;      /* the timer watches what the client does not take */
@@ -73,6 +71,7 @@ struct h2 {
     uint64_t opened;           /* which of the 64 up to last_id were */
     unsigned goaway;           /* steps of the drain taken */
     bool failing;              /* it ends with this turn; nghttp2 is not asked any more */
+    bool frame_lent, starved;
     bool dirty, settling, notified, broken, paused, first;
     struct peer peer;
 };
@@ -84,14 +83,18 @@ struct h2_worker {
     struct h2_block *blocks; /* spare */
     char *outs[8];           /* spare */
     unsigned spare_count, out_count;
-    nghttp2_nv *nva;
+    nghttp2_nv *nva; /* a header list that is being made */
     size_t nva_size;
+    void *frame; /* nghttp2's room for a frame that is being made */
 };
 
 /* h2_session.c: nghttp2's side */
 int h2_session_open(struct h2 *h2, nghttp2_session **out);
-/* Moves frames into h2->out, as many as are wanted and fit; writes where it is full. */
+/* Moves frames into h2->out until there are no more, or the socket takes no more; writes where it
+ * is full. */
 void h2_pump(struct h2 *h2);
+/* Adds whole frames to those that leave together. */
+void h2_gather(struct h2 *h2, const void *data, size_t len);
 
 /* h2_stream.c: the exchanges' side */
 struct h2_stream *h2_stream_new(struct h2 *h2, int32_t id);
@@ -103,9 +106,7 @@ int h2_stream_pull(struct exchange *exchange, struct piece *piece);
 void h2_settle(struct h2 *h2);
 /* Ends all exchanges and frees the streams. */
 void h2_stream_end_all(struct h2 *h2);
-
-/* h2_respond.c: the response side */
-extern const struct downstream_ops h2_ops;
+extern const struct downstream_ops h2_ops; /* h2_respond.c */
 
 /* h2_conn.c: bytes, time, the end */
 void h2_mark(struct h2 *h2); /* something is to be written at the end of the turn */

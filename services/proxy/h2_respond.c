@@ -117,7 +117,7 @@ static void push_ours(struct list *list, struct exchange *exchange, const struct
 static void submit_trailers(struct h2_stream *stream)
 {
     struct list list = list_begin(stream->h2);
-    push_lines(&list, h2o_iovec_init(stream->response_trailers, stream->response_trailers_len));
+    push_lines(&list, stream->response_trailers);
     if (nghttp2_submit_trailer(stream->h2->session, stream->id, list.nva, list.count))
         nghttp2_submit_rst_stream(stream->h2->session, NGHTTP2_FLAG_NONE, stream->id,
                                   NGHTTP2_INTERNAL_ERROR);
@@ -131,12 +131,17 @@ static ssize_t read_data(nghttp2_session *session, int32_t id, uint8_t *buf, siz
     (void)session, (void)id, (void)buf, (void)data;
     if (waiting == 0 && !stream->ended)
         return NGHTTP2_ERR_DEFERRED;
+    stream->starved = stream->h2->out_len >= H2_OUT_HIGH;
+    if (stream->starved) {
+        stream->h2->starved = true;
+        return NGHTTP2_ERR_DEFERRED;
+    }
     *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
     if (waiting > len)
         return (ssize_t)len;
     if (stream->ended) {
         *flags |= NGHTTP2_DATA_FLAG_EOF;
-        if (stream->response_trailers_len) {
+        if (stream->response_trailers.len) {
             *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
             submit_trailers(stream);
         }
@@ -146,9 +151,8 @@ static ssize_t read_data(nghttp2_session *session, int32_t id, uint8_t *buf, siz
 
 static void keep_trailers(struct h2_stream *stream, h2o_iovec_t lines)
 {
-    stream->response_trailers = mem_alloc(lines.len);
-    memcpy(stream->response_trailers, lines.base, lines.len);
-    stream->response_trailers_len = lines.len;
+    stream->response_trailers = h2o_iovec_init(mem_alloc(lines.len), lines.len);
+    memcpy(stream->response_trailers.base, lines.base, lines.len);
 }
 
 /* As much as may leave goes into the connection's frames at once, the rest is queued. */
@@ -188,7 +192,6 @@ static void respond(struct exchange *exchange, const struct response *response,
         push_origin(&list, response);
     push_lines(&list, response->lines);
     push_ours(&list, exchange, response);
-    stream->answered = true;
     if (list.overflow || nghttp2_submit_response(stream->h2->session, stream->id, list.nva,
                                                  list.count, bare ? NULL : &provider)) {
         reset(stream, NGHTTP2_INTERNAL_ERROR);

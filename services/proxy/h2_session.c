@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#define FRAME_ROOM (16384 + 9)
 #define PROTOCOL_RESET(code)                                                                       \
     ((code) != NGHTTP2_NO_ERROR && (code) != NGHTTP2_INTERNAL_ERROR && (code) != NGHTTP2_CANCEL)
 
@@ -245,9 +246,11 @@ static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, v
     return 0;
 }
 
-static void out_add(struct h2 *h2, const void *data, size_t len)
+void h2_gather(struct h2 *h2, const void *data, size_t len)
 {
     struct h2_worker *shared = h2_shared(h2->worker);
+    if (h2->out_len + len > H2_OUT_SIZE)
+        h2_write(h2);
     if (!h2->out)
         h2->out = shared->out_count ? shared->outs[--shared->out_count] : mem_alloc(H2_OUT_SIZE);
     memcpy(h2->out + h2->out_len, data, len);
@@ -260,16 +263,14 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
     struct h2_stream *stream = source->ptr;
     struct h2 *h2 = data;
     (void)session, (void)frame;
-    if (h2->out_len >= H2_OUT_HIGH)
-        return NGHTTP2_ERR_WOULDBLOCK;
-    out_add(h2, head, 9);
+    h2_gather(h2, head, 9);
     size_t n = len < stream->out.len ? len : stream->out.len;
     if (n) {
-        out_add(h2, stream->out.data + stream->out.at, n);
+        h2_gather(h2, stream->out.data + stream->out.at, n);
         io_queue_take(&stream->out, n);
     }
     if (len > n) {
-        out_add(h2, stream->piece, len - n);
+        h2_gather(h2, stream->piece, len - n);
         stream->piece += len - n;
         stream->piece_len -= len - n;
     }
@@ -283,6 +284,41 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
     return 0;
 }
 
+/* nghttp2 keeps the room for a frame in each session, idle ones too. No frame is ever left half in
+ * it when h2_pump returns, so that one does for all sessions of a worker. */
+static void *resize(void *ptr, size_t size, void *data)
+{
+    struct h2 *h2 = data;
+    struct h2_worker *shared = h2_shared(h2->worker);
+    if (ptr || size < FRAME_ROOM || size > FRAME_ROOM + 64 || h2->frame_lent)
+        return ptr && ptr == shared->frame ? NULL : realloc(ptr, size);
+    h2->frame_lent = true;
+    if (!shared->frame)
+        shared->frame = mem_alloc(FRAME_ROOM + 64);
+    return shared->frame;
+}
+
+static void release(void *ptr, void *data)
+{
+    struct h2 *h2 = data;
+    if (ptr && ptr == h2_shared(h2->worker)->frame)
+        h2->frame_lent = false;
+    else
+        free(ptr);
+}
+
+static void *allocate(size_t size, void *data)
+{
+    (void)data;
+    return malloc(size);
+}
+
+static void *allocate_many(size_t count, size_t size, void *data)
+{
+    (void)data;
+    return calloc(count, size);
+}
+
 int h2_session_open(struct h2 *h2, nghttp2_session **out)
 {
     const nghttp2_settings_entry settings[] = {
@@ -292,7 +328,8 @@ int h2_session_open(struct h2 *h2, nghttp2_session **out)
         {NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1},
         {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
     };
-    if (nghttp2_session_server_new2(out, callbacks, h2, options))
+    nghttp2_mem memory = {h2, allocate, release, allocate_many, resize};
+    if (nghttp2_session_server_new3(out, callbacks, h2, options, &memory))
         return -1;
     return nghttp2_submit_settings(*out, NGHTTP2_FLAG_NONE, settings, ARRAY_LEN(settings)) ||
                    nghttp2_session_set_local_window_size(*out, NGHTTP2_FLAG_NONE, 0, H2_CONN_WINDOW)
@@ -300,26 +337,35 @@ int h2_session_open(struct h2 *h2, nghttp2_session **out)
                : 0;
 }
 
+/* DATA that had no room in the frames of before (h2_respond.c). */
+static void feed_starved(struct h2 *h2)
+{
+    h2->starved = false;
+    for (struct h2_stream *stream = h2->streams; stream; stream = stream->next)
+        if (stream->starved)
+            nghttp2_session_resume_data(h2->session, stream->id);
+}
+
+static bool sends(const struct h2 *h2)
+{
+    return h2->state == H2_OPEN && !h2->failing && !h2->broken && h2->queue.len == 0;
+}
+
 void h2_pump(struct h2 *h2)
 {
-    if (h2->state != H2_OPEN || h2->failing || h2->queue.len || h2->broken)
-        return;
-    for (;;) {
+    while (sends(h2)) {
         const uint8_t *bytes;
-        if (h2->out_len >= H2_OUT_HIGH) {
-            h2_write(h2);
-            if (h2->queue.len || h2->broken)
-                return;
-        }
+        if (h2->starved)
+            feed_starved(h2);
         ssize_t n = nghttp2_session_mem_send(h2->session, &bytes);
         if (n < 0)
             h2_fail(h2, NGHTTP2_INTERNAL_ERROR, NULL);
-        if (n > 0)
-            out_add(h2, bytes, (size_t)n);
-        if (n < 0 || h2->failing)
+        else if (n > 0)
+            h2_gather(h2, bytes, (size_t)n);
+        else if (!h2->starved)
             return;
-        if (n == 0 && h2->out_len < H2_OUT_HIGH)
-            return;
+        else
+            h2_write(h2);
     }
 }
 

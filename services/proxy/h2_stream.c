@@ -66,7 +66,7 @@ static void free_stream(struct h2_stream *stream)
     give_back(stream, stream->in.len);
     io_queue_free(&stream->in);
     io_queue_free(&stream->out);
-    free(stream->response_trailers);
+    free(stream->response_trailers.base);
     *stream->link = stream->next;
     if (stream->next)
         stream->next->link = stream->link;
