@@ -37,6 +37,7 @@ struct h2_stream {
     bool remote_ended; /* all of the request is here */
     bool ended;        /* the response is complete, but for what is queued */
     bool sent;         /* and to its last byte */
+    bool lingers;      /* and the request is not: it is told soon (RST_STREAM NO_ERROR) */
     bool starved;      /* the frames of a turn were full: h2_pump asks again */
     bool throttled;    /* the origin waits for upstream_drained */
     bool pulled;       /* the end of the request was handed on */

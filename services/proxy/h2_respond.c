@@ -243,9 +243,6 @@ static void done(struct exchange *exchange)
 {
     struct h2_stream *stream = exchange->downstream;
     stream->exchange = NULL;
-    if (!stream->closed && stream->sent && stream->tunnel && !stream->remote_ended)
-        nghttp2_submit_rst_stream(stream->h2->session, NGHTTP2_FLAG_NONE, stream->id,
-                                  NGHTTP2_NO_ERROR);
     h2_stream_touch(stream);
     h2_mark(stream->h2);
 }

@@ -192,8 +192,9 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
     struct h2 *h2 = data;
     struct h2_stream *stream = stream_of(h2, id);
     (void)flags;
+    /* For nobody: it costs the stream's window, not the connection's. */
     if (!stream || !stream->exchange || stream->closed) {
-        nghttp2_session_consume(session, id, len);
+        nghttp2_session_consume_connection(session, len);
         return 0;
     }
     io_queue_add(&stream->in, (const char *)bytes, len);
@@ -219,15 +220,14 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t error,
     return 0;
 }
 
-/* The client's part of a stream that is answered has no receiver any more. */
+/* The client's part of a stream that is answered has no receiver any more: h2_stream.c tells it. */
 static void after_end(struct h2 *h2, int32_t id)
 {
     struct h2_stream *stream = stream_of(h2, id);
     if (!stream)
         return;
     stream->sent = true;
-    if (!stream->remote_ended && !(stream->tunnel && stream->exchange))
-        nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, id, NGHTTP2_NO_ERROR);
+    h2_stream_touch(stream);
 }
 
 static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, void *data)

@@ -6,7 +6,9 @@
 
 #include <string.h>
 
-#define SPARE_MAX    256
+#define SPARE_MAX 256
+#define LINGER_MS                                                                                  \
+    200 /* answered before its end: some clients drop an answer that RST_STREAM follows */
 #define PROGRESS_MIN 1024 /* fewer bytes taken do not count as progress: tiny windows */
 
 void h2_stream_touch(struct h2_stream *stream)
@@ -169,6 +171,12 @@ static void arm(struct h2_stream *stream)
     int64_t now_ms = worker_now_ms(h2->worker);
     bool waits = stream->exchange && stream->exchange->body != BODY_NONE && !stream->tunnel &&
                  !stream->remote_ended && stream->in.len == 0;
+    if (stream->sent && !stream->exchange) {
+        if (!stream->lingers)
+            timer_set(wheel, &stream->timer, now_ms + LINGER_MS);
+        stream->lingers = true;
+        return;
+    }
     if (stream->out.len && stream->stalled && stream->progress < PROGRESS_MIN)
         return;
     stream->stalled = stream->out.len > 0;
@@ -188,7 +196,7 @@ static void on_timeout(struct timer *timer)
     h2_mark(stream->h2);
     if (stream->out.len || !exchange || exchange->responded) {
         nghttp2_submit_rst_stream(stream->h2->session, NGHTTP2_FLAG_NONE, stream->id,
-                                  NGHTTP2_CANCEL);
+                                  stream->sent ? NGHTTP2_NO_ERROR : NGHTTP2_CANCEL);
         return;
     }
     request_refuse(&exchange->request, PROBLEM_REQUEST_TIMEOUT, "the body stopped coming");
