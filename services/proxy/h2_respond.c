@@ -118,7 +118,8 @@ static void submit_trailers(struct h2_stream *stream)
 {
     struct list list = list_begin(stream->h2);
     push_lines(&list, stream->response_trailers);
-    if (nghttp2_submit_trailer(stream->h2->session, stream->id, list.nva, list.count))
+    if (list.overflow ||
+        nghttp2_submit_trailer(stream->h2->session, stream->id, list.nva, list.count))
         nghttp2_submit_rst_stream(stream->h2->session, NGHTTP2_FLAG_NONE, stream->id,
                                   NGHTTP2_INTERNAL_ERROR);
 }

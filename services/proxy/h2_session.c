@@ -162,6 +162,8 @@ static void on_headers(struct h2 *h2, const nghttp2_frame *frame)
         return;
     if (frame->headers.cat == NGHTTP2_HCAT_REQUEST && !stream)
         stream = h2_stream_new(h2, frame->hd.stream_id);
+    /* A reload may have come between. */
+    h2->block->limits.fields = h2->worker->priv->limits.fields;
     if (stream)
         h2_stream_head(stream);
     return_block(h2);

@@ -164,6 +164,15 @@ describe('requests and answers', () => {
     assert.equal(trailers['grpc-status'], '5');
   });
 
+  test('trailers beyond the limit of headers cut the answer', async () => {
+    await serve(async (wire) => {
+      await wire.request();
+      await wire.write(`HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n${'a:b\r\n'.repeat(600)}\r\n`);
+    });
+    await assert.rejects(ask({ ':path': '/raw' }), /INTERNAL_ERROR/);
+    await idle();
+  });
+
   test('HEAD, 204 and 304 have no body', async () => {
     await serve(async (wire) => {
       for (;;) {
