@@ -136,6 +136,7 @@ int reload_take_over(struct proxy *proxy, const struct proxy_config *config, str
     install(proxy, generation);
     publish(proxy, &added);
     file_watch_know(&proxy->watch, stamp_of(proxy));
+    log_info("configuration taken over", LOG_UINT(VERSION, generation->version));
     return 0;
 }
 
