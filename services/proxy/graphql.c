@@ -5,6 +5,8 @@
 
 #include "services/proxy/graphql_lex.h"
 
+#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum part_state { PART_UNSEEN, PART_OPEN, PART_WEIGHED };
@@ -329,17 +331,30 @@ static int variable_definitions(struct document *document, struct graphql_reader
     return 0;
 }
 
+static int64_t bound(double number)
+{
+    if (number <= 1)
+        return 1;
+    return number < (double)GRAPHQL_COST_MAX ? (int64_t)ceil(number) : GRAPHQL_COST_MAX;
+}
+
 static int64_t literal(const struct graphql_token *token)
 {
-    int64_t number = 0;
-    if (token->kind != GRAPHQL_INT || token->text[0] == '-')
+    char text[32];
+    if (token->kind != GRAPHQL_INT && token->kind != GRAPHQL_FLOAT)
         return 1;
-    for (size_t i = 0; i < token->len; i++) {
-        number = number * 10 + (token->text[i] - '0');
-        if (number > GRAPHQL_COST_MAX)
-            return GRAPHQL_COST_MAX;
-    }
-    return number > 1 ? number : 1;
+    if (token->len >= sizeof(text))
+        return token->text[0] == '-' ? 1 : GRAPHQL_COST_MAX;
+    memcpy(text, token->text, token->len);
+    text[token->len] = '\0';
+    return bound(strtod(text, NULL));
+}
+
+/* Servers take 1e3 for an integer, and some of them "1000" too. */
+static int64_t given_number(const json_t *given)
+{
+    return bound(json_is_string(given) ? strtod(json_string_value(given), NULL)
+                                       : json_number_value(given));
 }
 
 /* The default of the variable in `token`, where its definition has one. */
@@ -378,10 +393,7 @@ static int64_t number_of(const struct document *document, const struct graphql_r
         document->variables ? json_object_getn(document->variables, token->text, token->len) : NULL;
     if (!given)
         return default_of(document, token);
-    int64_t number = json_is_integer(given) ? json_integer_value(given) : 1;
-    if (number < 1)
-        return 1;
-    return number < GRAPHQL_COST_MAX ? number : GRAPHQL_COST_MAX;
+    return given_number(given);
 }
 
 static int operation_head(struct document *document, struct graphql_reader *reader,

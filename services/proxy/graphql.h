@@ -1,5 +1,6 @@
 /* What a GraphQL operation weighs, without knowing the schema. Each field costs 1; a field whose
- * arguments bound a list (first, last, limit) multiplies what stands below it by that number.
+ * arguments bound a list (first, last, limit) multiplies what stands below it by that number,
+ * however it is written.
  * Fragments weigh where they are spread; directives do not make anything lighter. Grammar:
  * GraphQL specification of October 2021, executable documents only. */
 #ifndef PROXY_GRAPHQL_H
@@ -34,5 +35,8 @@ int graphql_weigh_request(const json_t *request, struct graphql_weight *out,
 /* The same in a query string, percent-encoded, without its mark: GET. Mutations are refused. */
 int graphql_weigh_query(const char *query, size_t len, struct graphql_weight *out,
                         struct err *err) MUST_USE;
+/* The query string of a request whose body is weighed. -1: it says something of the request too,
+ * which many servers prefer to the body. */
+int graphql_check_beside(const char *query, size_t len, struct err *err) MUST_USE;
 
 #endif

@@ -96,33 +96,85 @@ static int take(json_t *request, const char *key, const char *text, size_t len, 
     return 0;
 }
 
+/* What some server may take for one of the keys: there are those that cut blanks before a name off,
+ * and what follows a bracket, a dot or a NUL in it. NULL: none. */
+static const char *key_like(const char *name)
+{
+    static const char *const keys[] = {"query", "operationName", "variables", "extensions"};
+    name += strspn(name, " \t\r\n");
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        size_t len = strlen(keys[i]);
+        if (strncmp(name, keys[i], len) == 0 && memchr("[. ", name[len], 4))
+            return keys[i];
+    }
+    return NULL;
+}
+
+struct parameter {
+    const char *key; /* that it may be taken for; NULL: another */
+    const char *value;
+    size_t value_len;
+    bool plain; /* it is that key */
+};
+
+/* Takes the next parameter off a query; `text` has room for its name. */
+static int next_parameter(const char **at, const char *end, char *text, struct parameter *out,
+                          struct err *err)
+{
+    const char *stop = memchr(*at, '&', (size_t)(end - *at));
+    const char *next = stop ? stop + 1 : end;
+    size_t n;
+    stop = stop ? stop : end;
+    const char *equals = memchr(*at, '=', (size_t)(stop - *at));
+    const char *name_end = equals ? equals : stop;
+    if (memchr(*at, ';', (size_t)(stop - *at)))
+        return err_set(err, "the query string holds a semicolon, which separates to some servers");
+    if (decode(*at, (size_t)(name_end - *at), text, &n))
+        return err_set(err, "the query string holds a malformed escape");
+    out->value = equals ? equals + 1 : stop;
+    out->value_len = (size_t)(stop - out->value);
+    out->key = key_like(text);
+    out->plain = out->key && n == strlen(out->key);
+    *at = next;
+    return 0;
+}
+
 int graphql_weigh_query(const char *query, size_t len, struct graphql_weight *out, struct err *err)
 {
-    static const char *const keys[] = {"query", "operationName", "variables"};
     AUTO_JSON json_t *request = json_object();
     AUTO_FREE char *text = mem_alloc(len + 1);
     const char *end = query + len;
     for (const char *at = query; at < end;) {
-        const char *stop = memchr(at, '&', (size_t)(end - at));
-        const char *next = stop ? stop + 1 : end;
-        stop = stop ? stop : end;
-        const char *equals = memchr(at, '=', (size_t)(stop - at));
-        for (size_t i = 0; equals && i < ARRAY_LEN(keys); i++) {
-            size_t n;
-            if (decode(at, (size_t)(equals - at), text, &n))
-                return err_set(err, "the query string holds a malformed escape");
-            if (strcmp(text, keys[i]) != 0)
-                continue;
-            if (decode(equals + 1, (size_t)(stop - equals) - 1, text, &n))
-                return err_set(err, "the query string holds a malformed escape");
-            if (take(request, keys[i], text, n, err))
-                return -1;
-        }
-        at = next;
+        struct parameter parameter;
+        size_t n;
+        if (next_parameter(&at, end, text, &parameter, err))
+            return -1;
+        if (!parameter.key || strcmp(parameter.key, "extensions") == 0)
+            continue;
+        if (!parameter.plain)
+            return err_set(err, "%s can be read in two ways", parameter.key);
+        if (decode(parameter.value, parameter.value_len, text, &n))
+            return err_set(err, "the query string holds a malformed escape");
+        if (take(request, parameter.key, text, n, err))
+            return -1;
     }
     if (weigh_one(request, out, err))
         return -1;
     if (out->kind != GRAPHQL_QUERY)
         return err_set(err, "only queries may be sent by GET");
+    return 0;
+}
+
+int graphql_check_beside(const char *query, size_t len, struct err *err)
+{
+    AUTO_FREE char *text = mem_alloc(len + 1);
+    const char *end = query + len;
+    for (const char *at = query; at < end;) {
+        struct parameter parameter;
+        if (next_parameter(&at, end, text, &parameter, err))
+            return -1;
+        if (parameter.key)
+            return err_set(err, "%s stands in the query string, beside a body", parameter.key);
+    }
     return 0;
 }

@@ -30,14 +30,19 @@ static enum room_result judge(struct request *request, const struct graphql_weig
     return ROOM_NEXT;
 }
 
-static enum room_result weigh_query(struct request *request)
+static h2o_iovec_t query_of(const struct request *request)
 {
-    struct exchange *exchange = request->exchange;
-    struct graphql_weight weight;
-    struct err err;
-    h2o_iovec_t query = exchange->query;
+    h2o_iovec_t query = request->exchange->query;
     if (query.len && query.base[0] == '?')
         query = h2o_iovec_init(query.base + 1, query.len - 1);
+    return query;
+}
+
+static enum room_result weigh_query(struct request *request)
+{
+    struct graphql_weight weight;
+    struct err err;
+    h2o_iovec_t query = query_of(request);
     if (graphql_weigh_query(query.base, query.len, &weight, &err))
         return refuse(request, PROBLEM_BAD_REQUEST, err.msg);
     return judge(request, &weight);
@@ -97,23 +102,54 @@ static void invite(struct exchange *exchange)
     exchange_interim(exchange, &(struct response){.status = 100});
 }
 
+static h2o_iovec_t trim(h2o_iovec_t text)
+{
+    while (text.len && strchr(" \t", text.base[0]))
+        text = h2o_iovec_init(text.base + 1, text.len - 1);
+    while (text.len && strchr(" \t", text.base[text.len - 1]))
+        text.len--;
+    return text;
+}
+
+static bool starts(h2o_iovec_t text, const char *with, size_t len)
+{
+    return text.len >= len && h2o_lcstris(text.base, len, with, len);
+}
+
+/* JSON in UTF-8: what is weighed in another encoding than it is read in, is another request. */
 static bool is_json(h2o_iovec_t type)
 {
-    static const char json[] = "application/json";
-    size_t len = sizeof(json) - 1;
-    return type.len >= len && h2o_lcstris(type.base, len, json, len) &&
-           (type.len == len || type.base[len] == ';' || type.base[len] == ' ');
+    bool first = true;
+    while (type.len || first) {
+        const char *semicolon = type.len ? memchr(type.base, ';', type.len) : NULL;
+        size_t len = semicolon ? (size_t)(semicolon - type.base) : type.len;
+        h2o_iovec_t part = trim(h2o_iovec_init(type.base, len));
+        size_t used = semicolon ? len + 1 : len;
+        if (first && (part.len != 16 || !starts(part, H2O_STRLIT("application/json"))))
+            return false;
+        if (starts(part, H2O_STRLIT("charset")) &&
+            !(part.len == 13 && starts(part, H2O_STRLIT("charset=utf-8"))) &&
+            !(part.len == 15 && starts(part, H2O_STRLIT("charset=\"utf-8\""))))
+            return false;
+        type = h2o_iovec_init(type.base + used, type.len - used);
+        first = false;
+    }
+    return true;
 }
 
 static enum room_result take_body(struct request *request)
 {
     struct exchange *exchange = request->exchange;
+    struct err err;
     size_t types, codings;
     h2o_iovec_t type = request_header(request, "content-type", &types);
     request_header(request, "content-encoding", &codings);
     if (types != 1 || !is_json(type) || codings)
         return refuse(request, PROBLEM_UNSUPPORTED_MEDIA_TYPE,
-                      "a GraphQL request is application/json without a coding");
+                      "a GraphQL request is application/json in UTF-8, without a coding");
+    h2o_iovec_t query = query_of(request);
+    if (graphql_check_beside(query.base, query.len, &err))
+        return refuse(request, PROBLEM_BAD_REQUEST, err.msg);
     if (exchange->body == BODY_NONE)
         return refuse(request, PROBLEM_BAD_REQUEST, "a GraphQL request has a body");
     replay_begin(exchange, BODY_MAX);

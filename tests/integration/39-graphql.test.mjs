@@ -85,6 +85,42 @@ for (const [what, body, headers, expected] of refused) {
   });
 }
 
+test('a number that bounds a list weighs however it is written', async () => {
+  const by = (n) => query('query($n:Int){a(first:$n){b}}', { variables: { n } });
+  assert.equal(await problem(await post(by(0).replace('"n":0', '"n":1e3'))), '400 query-too-complex');
+  assert.equal(await problem(await post(by(0).replace('"n":0', '"n":1000.0'))), '400 query-too-complex');
+  assert.equal(await problem(await post(by('1000'))), '400 query-too-complex');
+  assert.equal(await problem(await post(query('{a(first:1e3){b}}'))), '400 query-too-complex');
+  assert.equal(await problem(await post(query('query($n:Float=1e3){a(first:$n){b}}'))), '400 query-too-complex');
+  for (const n of [50, 0.5, -1000, 'cursor', null, true]) assert.equal((await post(by(n))).status, 200, String(n));
+});
+
+// Servers prefer the URL's query to the body's, or read the body in the encoding that it names.
+test('a light body does not carry a heavy query past the scales', async () => {
+  const heavy = encodeURIComponent('{a(first:1000){b}}');
+  const to = (search, headers) => fetch(`http://127.0.0.1:${port}/graphql${search}`, { method: 'POST', body: query('{a}'), headers: { 'content-type': 'application/json', ...headers } });
+  const before = seen.length;
+  for (const search of [`?query=${heavy}`, `?x=1&%71uery=${heavy}`, '?variables=%7B%22n%22:1000%7D', '?operationName=B', '?extensions=%7B%7D', `?%20query=${heavy}`, `?query[]=${heavy}`, `?x=1;query=${heavy}`]) {
+    assert.equal(await problem(await to(search)), '400 bad-request', search);
+  }
+  for (const charset of ['utf-7', 'utf-16', '"utf-7"', 'utf-8; charset=utf-7']) {
+    assert.equal(await problem(await to('', { 'content-type': `application/json; charset=${charset}` })), '415 unsupported-media-type', charset);
+  }
+  assert.equal(seen.length, before);
+  assert.equal((await to('?trace=1&queries=2')).status, 200);
+  for (const type of ['application/json;charset=UTF-8', 'Application/JSON ; charset="utf-8"', 'application/json;']) assert.equal((await to('', { 'content-type': type })).status, 200, type);
+});
+
+test('a query by GET that servers read in different ways is refused', async () => {
+  const light = encodeURIComponent('{a}');
+  const heavy = encodeURIComponent('{a(first:1000){b}}');
+  const before = seen.length;
+  for (const search of [`?query=${light}%23;query=${heavy}`, `?query=${light}&%20query=${heavy}`, `?query=${light}&query%5B%5D=${heavy}`, `?query=${light}&query=${heavy}`, `?query=${light}&query%00=${heavy}`]) {
+    assert.equal(await problem(await fetch(`http://127.0.0.1:${port}/graphql${search}`)), '400 bad-request', search);
+  }
+  assert.equal(seen.length, before);
+});
+
 test('other methods are refused; a mutation by GET too', async () => {
   const url = `http://127.0.0.1:${port}/graphql`;
   assert.equal(await problem(await fetch(url, { method: 'PUT', body: '{}' })), '405 method-not-allowed');
