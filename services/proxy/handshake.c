@@ -173,12 +173,21 @@ static int check_request(struct exchange *exchange, h2o_iovec_t *key)
     return 0;
 }
 
+/* HTTP/1.1 lets a server pass over an Upgrade; an extended CONNECT that is answered well is a
+ * WebSocket (RFC 8441 section 5), and nothing else could have brought Upgrade over HTTP/2. */
+static int refuse_connect(struct exchange *exchange)
+{
+    if (!exchange->http2 || !lists(&exchange->head, NAME_UPGRADE, "websocket"))
+        return 0;
+    return refuse(exchange, PROBLEM_NOT_IMPLEMENTED, "no WebSocket is served here");
+}
+
 int handshake_begin(struct exchange *exchange)
 {
     unsigned protocols = exchange->request.route->protocols;
     h2o_iovec_t key;
     if (!(protocols & PROTOCOL_WEBSOCKET))
-        return 0;
+        return refuse_connect(exchange);
     if (!lists(&exchange->head, NAME_UPGRADE, "websocket")) {
         if (protocols != PROTOCOL_WEBSOCKET)
             return 0;

@@ -312,6 +312,8 @@ static enum outcome on_final(struct upstream *upstream, struct http1_head *head,
     report(exchange, is_error(head->status) ? FITNESS_ERROR_STATUS : FITNESS_OK);
     if (try_another(exchange, head))
         return AGAIN;
+    if (exchange->handshake && exchange->http2 && head->status < 300)
+        return refuse(exchange, PROBLEM_BAD_GATEWAY, "the origin did not switch to a WebSocket");
     note_keep_alive(upstream, head);
     http1_drop_hop_by_hop(head);
     upstream->head_done = true;

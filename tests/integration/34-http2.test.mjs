@@ -291,6 +291,34 @@ describe('WebSocket over a stream (RFC 8441)', () => {
     await idle();
   });
 
+  // Over HTTP/1.1 such an answer is no WebSocket; over HTTP/2 any 2xx would be one.
+  test('an origin that answers 200 instead of switching has failed', async () => {
+    await serve(async (wire) => {
+      await wire.head();
+      await wire.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno');
+    });
+    const client = await h2.connectH2(port);
+    await client.write(extended());
+    assert.equal(await client.status(1), 502);
+    client.close();
+    await idle();
+  });
+
+  test('a route that takes no WebSocket refuses, and its origin is not asked', async () => {
+    let asked = false;
+    await serve(async (wire) => {
+      await wire.head();
+      asked = true;
+      await wire.write(ok('plain'));
+    });
+    const client = await h2.connectH2(port);
+    await client.write(h2.frame(h2.HEADERS, h2.END_HEADERS, 1, h2.block([[':method', 'CONNECT'], [':protocol', 'websocket'], ...h2.request([], { path: '/raw' }).slice(1), ['sec-websocket-version', '13']])));
+    assert.equal(await client.status(1), 501);
+    assert.ok(!asked);
+    client.close();
+    await idle();
+  });
+
   test('another protocol', async () => {
     const client = await h2.connectH2(port);
     await client.write(h2.frame(h2.HEADERS, h2.END_HEADERS, 1, h2.block([[':method', 'CONNECT'], [':protocol', 'connect-udp'], ...h2.request().slice(1)])));
