@@ -1,12 +1,15 @@
 // HTTP/2 towards clients: streams are requests of their own, bodies stream, and a client that abuses loses its connection, nobody else.
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import http2 from 'node:http2';
+import tls from 'node:tls';
 import { after, before, describe, test } from 'node:test';
 
+import { Authority } from '../support/certificates.mjs';
 import * as h2 from '../support/h2raw.mjs';
 import { freePort, removeDirectory, temporaryDirectory, waitUntil } from '../support/process.mjs';
-import { RawOrigin, answering, ok } from '../support/raw.mjs';
+import { RawOrigin, Wire, answering, ok } from '../support/raw.mjs';
 import { Service } from '../support/service.mjs';
 import { OP, closing, frame, readFrame, switching } from '../support/websocket.mjs';
 
@@ -19,9 +22,14 @@ let rawHandle;
 let proxy;
 let port;
 let opsPort;
+let tlsPort;
+let authority;
+let leaf;
 
 const config = () => `
-listeners: ["127.0.0.1:${port}"]
+listeners:
+  - "127.0.0.1:${port}"
+  - { address: "127.0.0.1:${tlsPort}", tls: { certificate: "${leaf.certificate}", key: "${leaf.key}" } }
 workers: "1"
 ops: { address: "127.0.0.1:${opsPort}" }
 limits: { header_bytes: 8KiB, headers: 40, uri_bytes: 1KiB }
@@ -43,7 +51,10 @@ before(async () => {
   ).start();
   raw = await new RawOrigin((wire, self) => rawHandle(wire, self)).start();
   port = await freePort();
+  tlsPort = await freePort();
   opsPort = await freePort();
+  authority = new Authority(dir);
+  leaf = authority.issue('api', ['DNS:localhost', 'IP:127.0.0.1']);
   proxy = await new Service('proxy', { dir, opsPort, config: config() }).start();
 });
 
@@ -243,6 +254,49 @@ describe('requests and answers', () => {
     await slow.write(h2.settings(), h2.get(1));
     assert.equal(await slow.status(1), 200);
     slow.close();
+  });
+});
+
+describe('over TLS', () => {
+  test('ALPN chooses, and bodies of some megabytes pass unchanged in both directions', async () => {
+    const body = randomBytes(5 * MB);
+    await serve(async (wire) => {
+      for (;;) {
+        const request = await wire.request();
+        await wire.write(`HTTP/1.1 200 OK\r\nContent-Length: ${request.body.length}\r\nX-Proto: ${request.headers['x-forwarded-proto']}\r\n\r\n`);
+        await wire.write(request.body);
+      }
+    });
+    const client = http2.connect(`https://localhost:${tlsPort}`, { ca: authority.pem });
+    const answers = await Promise.all([0, 1, 2].map(() => fetch2(client, { ':method': 'POST', ':path': '/raw' }, { body })));
+    assert.equal(client.alpnProtocol, 'h2');
+    for (const answer of answers) {
+      assert.equal(answer.headers['x-proto'], 'https');
+      assert.ok(answer.body.equals(body));
+    }
+    client.destroy();
+    await idle();
+  });
+
+  test('who offers HTTP/1.1 only gets it', async () => {
+    const socket = tls.connect({ port: tlsPort, host: '127.0.0.1', servername: 'localhost', ca: authority.pem, ALPNProtocols: ['http/1.1'] });
+    await new Promise((resolve, reject) => {
+      socket.once('secureConnect', resolve);
+      socket.once('error', reject);
+    });
+    assert.equal(socket.alpnProtocol, 'http/1.1');
+    const wire = new Wire(socket);
+    wire.write('GET / HTTP/1.1\r\nHost: test\r\n\r\n');
+    assert.equal((await wire.response()).status, 200);
+    wire.close();
+  });
+
+  test('a preface that is none ends a connection that has chosen h2', async () => {
+    const socket = tls.connect({ port: tlsPort, host: '127.0.0.1', servername: 'localhost', ca: authority.pem, ALPNProtocols: ['h2'] });
+    const client = new h2.RawH2(socket);
+    await client.write('GET / HTTP/1.1\r\nHost: test\r\n\r\n');
+    assert.equal((await client.goaway()).code, h2.PROTOCOL_ERROR);
+    await client.end();
   });
 });
 
@@ -715,12 +769,12 @@ describe('drain', () => {
       await new Promise((resolve) => { release = resolve; });
       await wire.write(ok('late'));
     });
-    const own = { port: await freePort(), ops: await freePort() };
+    const own = { port: await freePort(), tls: await freePort(), ops: await freePort() };
     const second = await new Service('proxy', {
       dir,
       name: 'draining',
       opsPort: own.ops,
-      config: config().replace(`127.0.0.1:${port}`, `127.0.0.1:${own.port}`).replace(`127.0.0.1:${opsPort}`, `127.0.0.1:${own.ops}`).replace('shutdown: 2s', 'shutdown: 10s').replace('response_head: 2s', 'response_head: 20s'),
+      config: config().replace(`127.0.0.1:${port}`, `127.0.0.1:${own.port}`).replace(`127.0.0.1:${tlsPort}`, `127.0.0.1:${own.tls}`).replace(`127.0.0.1:${opsPort}`, `127.0.0.1:${own.ops}`).replace('shutdown: 2s', 'shutdown: 10s').replace('response_head: 2s', 'response_head: 20s'),
     }).start();
     const client = await h2.connectH2(own.port);
     await client.write(h2.get(1, [], { path: '/raw' }));
