@@ -25,3 +25,8 @@ bool gcra_take(struct gcra *gcra, int64_t rate, int64_t burst, int64_t now_ns, i
                                                     memory_order_relaxed, memory_order_relaxed));
     return true;
 }
+
+bool gcra_full(const struct gcra *gcra, int64_t now_ns)
+{
+    return atomic_load_explicit(&gcra->arrival_ns, memory_order_relaxed) <= now_ns;
+}

@@ -316,7 +316,9 @@ void lease_book_sweep(struct lease_book *book, int64_t now_ns)
         for (unsigned i = entry->count; i-- > 0;)
             if (over(&entry->held[i], now_ns))
                 retire(entry, i);
-        if (entry->count == 0 && !entry->wanted && !entry->asked)
+        /* Its rate is kept as long as it says anything: a pause is no new burst. */
+        if (entry->count == 0 && !entry->wanted && !entry->asked &&
+            gcra_full(&entry->account->rate, now_ns))
             drop(book, entry);
     }
 }

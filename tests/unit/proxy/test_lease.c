@@ -389,6 +389,34 @@ static void no_close(void *ctx, int64_t lease)
     (void)ctx, (void)lease;
 }
 
+/* Leases come and go faster than a burst fills up again. */
+static void test_rate_outlives_leases(void **state)
+{
+    struct world *w = *state;
+    int64_t retry_ns;
+    w->limit = 1000;
+    assert_true(request(w, 0));
+    struct lease_account *account = w->open[0]->lease->account;
+    for (int i = 0; i < 20; i++)
+        assert_true(gcra_take(&account->rate, 1, 20, w->now_ns, &retry_ns));
+    assert_false(gcra_take(&account->rate, 1, 20, w->now_ns, &retry_ns));
+    lease_share_unref(w->open[--w->open_count]);
+    w->now_ns += 6 * SECOND;
+    lease_book_sweep(w->book, w->now_ns);
+    lease_share_sweep(&w->shares[0], w->now_ns);
+    assert_int_equal(lease_book_count(w->book), 0);
+    assert_true(request(w, 0));
+    assert_ptr_equal(w->open[0]->lease->account, account);
+    lease_share_unref(w->open[--w->open_count]);
+    w->now_ns += 20 * SECOND;
+    lease_book_sweep(w->book, w->now_ns);
+    lease_share_sweep(&w->shares[0], w->now_ns);
+    assert_true(request(w, 0));
+    assert_int_equal(w->open[0]->lease->account->rate.arrival_ns, 0);
+    lease_share_unref(w->open[--w->open_count]);
+    lease_purse_clear(&w->purses[0]);
+}
+
 static void test_threads(void **state)
 {
     struct lease_grant grant = {
@@ -425,6 +453,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_greedy, setup, teardown),
         cmocka_unit_test_setup_teardown(test_deadline, setup, teardown),
         cmocka_unit_test_setup_teardown(test_idle, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_rate_outlives_leases, setup, teardown),
         cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
