@@ -4,8 +4,16 @@
 #include "libcommon/mem.h"
 
 #include <netdb.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/un.h>
+
+/* Who reads an answer does so within one callback, and a name is asked for once a second: so many
+ * answers later nobody looks at it any more. A name that never stands still costs no more. */
+#define RETIRED_MAX 64
+
+/* Of changes to an address: the resolver's thread and a reload may look the same name up. */
+static pthread_mutex_t changes = PTHREAD_MUTEX_INITIALIZER;
 
 static int split_authority(const char *text, struct backend *backend, struct err *err)
 {
@@ -70,22 +78,46 @@ static bool same_addresses(const struct backend_address *a, const struct backend
     return true;
 }
 
+static void free_addresses(struct backend_address *address)
+{
+    while (address) {
+        struct backend_address *next = address->retired;
+        free(address);
+        address = next;
+    }
+}
+
+static void forget_oldest(struct backend_address *address)
+{
+    for (unsigned i = 0; address && i < RETIRED_MAX; i++)
+        address = address->retired;
+    if (!address)
+        return;
+    free_addresses(address->retired);
+    address->retired = NULL;
+}
+
 static void take_over(struct backend *backend, const struct backend_address *found)
 {
-    struct backend_address *address = mem_alloc(sizeof(*address));
-    *address = *found;
-    address->retired = atomic_load(&backend->address);
-    atomic_store(&backend->address, address);
+    pthread_mutex_lock(&changes);
+    struct backend_address *old = atomic_load(&backend->address);
+    if (!old || !same_addresses(old, found)) {
+        struct backend_address *address = mem_alloc(sizeof(*address));
+        *address = *found;
+        address->version = old ? old->version + 1 : 1;
+        address->retired = old;
+        forget_oldest(address);
+        atomic_store(&backend->address, address);
+    }
+    pthread_mutex_unlock(&changes);
 }
 
 int backend_resolve(struct backend *backend, struct err *err)
 {
     struct backend_address found;
-    const struct backend_address *old = atomic_load(&backend->address);
     if (look_up(backend, 0, &found, err))
         return -1;
-    if (!old || !same_addresses(old, &found))
-        take_over(backend, &found);
+    take_over(backend, &found);
     return 0;
 }
 
@@ -149,12 +181,7 @@ int backend_init(struct backend *backend, const struct backend_config *config, s
 
 void backend_clear(struct backend *backend)
 {
-    struct backend_address *address = atomic_load(&backend->address);
-    while (address) {
-        struct backend_address *next = address->retired;
-        free(address);
-        address = next;
-    }
+    free_addresses(atomic_load(&backend->address));
     free(backend->host);
     free(backend->port);
     free(backend->authority.base);

@@ -23,7 +23,7 @@ struct backend_address {
         socklen_t len;
     } list[BACKEND_ADDRESSES_MAX];
 
-    unsigned count;
+    unsigned count, version;         /* version: grows with each change, from 1 */
     struct backend_address *retired; /* older ones: another thread may still be reading them */
 };
 

@@ -11,9 +11,9 @@ struct upstream {
     struct io io; /* sock NULL: closed */
     struct worker *worker;
     struct backend *backend;
-    const struct backend_address *known; /* its addresses when this one was last looked at */
-    const struct pool *pool;             /* as the exchange has it; NULL while idle */
-    struct exchange *exchange;           /* NULL while idle */
+    unsigned known;            /* version of its addresses when this one was last looked at */
+    const struct pool *pool;   /* as the exchange has it; NULL while idle */
+    struct exchange *exchange; /* NULL while idle */
     struct timer timer;
     struct upstream *next, **link;          /* all of the worker */
     struct upstream *idle_next, *idle_prev; /* idle ones of the backend */

@@ -76,11 +76,11 @@ static bool still_there(struct upstream *upstream)
         atomic_load_explicit(&upstream->backend->address, memory_order_acquire);
     struct sockaddr_storage peer;
     socklen_t len = sizeof(peer);
-    if (now == upstream->known)
+    if (now->version == upstream->known)
         return true;
     if (getpeername(upstream->io.fd, (struct sockaddr *)&peer, &len))
         return false;
-    upstream->known = now;
+    upstream->known = now->version;
     for (unsigned i = 0; i < now->count; i++)
         if (now->list[i].len == len && memcmp(&now->list[i].addr, &peer, len) == 0)
             return true;
@@ -200,7 +200,7 @@ struct upstream *upstream_connect(struct worker *worker, const struct pool *pool
     upstream->worker = worker;
     upstream->backend = backend;
     upstream->pool = pool;
-    upstream->known = known;
+    upstream->known = known->version;
     upstream->io.fd = fd;
     upstream->connecting = true;
     upstream->idle_limit_ms = pool->timeouts.keepalive_idle;
