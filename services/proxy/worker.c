@@ -217,6 +217,8 @@ static void serve(struct worker *worker)
     upstream_close_all(worker);
     close_graves(worker);
     h2o_evloop_run(worker->loop, 0);
+    /* It does not turn any more, and is not stuck: the end of others may take longer. */
+    atomic_store_explicit(&priv->turn_ns, 0, memory_order_relaxed);
 }
 
 static void *thread_main(void *arg)

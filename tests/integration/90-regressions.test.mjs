@@ -1,11 +1,12 @@
 // Bugs that were found once, each by its name.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import net from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import tls from 'node:tls';
 
-import { freePort, removeDirectory, temporaryDirectory } from '../support/process.mjs';
+import { freePort, removeDirectory, temporaryDirectory, waitUntil } from '../support/process.mjs';
 import { RawOrigin, answering, ask, ok } from '../support/raw.mjs';
 import { Service } from '../support/service.mjs';
 
@@ -74,4 +75,44 @@ test('a resumed TLS 1.3 session is given a ticket for the next one', async () =>
     assert.ok(second.session, 'a ticket for the third visit');
     assert.equal((await visit(port, second.session)).reused, true);
   });
+});
+
+// The bus answers nothing, so the last batch is waited for, while the loops have ended already.
+test('a loop that has ended is not taken for stuck while the journal is being reported', async () => {
+  const dir = temporaryDirectory('regression');
+  const bus = net.createServer((socket) => {
+    let greeted = false;
+    socket.on('error', () => {});
+    socket.write('INFO {"server_id":"x","version":"2.10.0","proto":1,"headers":true,"max_payload":1048576}\r\n');
+    socket.on('data', (bytes) => {
+      if (!greeted && bytes.includes('PING')) socket.write('PONG\r\n');
+      greeted = greeted || bytes.includes('PING');
+    });
+  });
+  await new Promise((resolve) => bus.listen(0, '127.0.0.1', resolve));
+  const opsPort = await freePort();
+  const proxy = new Service('proxy', { dir, opsPort, config: `
+listeners: ["127.0.0.1:${await freePort()}"]
+workers: "2"
+ops: { address: "127.0.0.1:${opsPort}" }
+timeouts: { drain_delay: 0s, shutdown: 5s }
+watchdog: { stuck: 200ms, abort: 600ms }
+billing: { nats: { urls: ["nats://127.0.0.1:${bus.address().port}"] }, journal: "${dir}/journal/" }
+pools: { raw: { backends: ["http://127.0.0.1:1"] } }
+routes: [{ path: /, pool: raw }]
+` });
+  try {
+    proxy.spawn();
+    await proxy.alive();
+    await waitUntil('the bus', () => proxy.logContains('nats is connected'));
+    const began = Date.now();
+    await proxy.stop();
+    assert.deepEqual(proxy.process.exit, { code: 0, signal: null });
+    assert.ok(!proxy.logContains('a loop is stuck'));
+    assert.ok(Date.now() - began > 1000, 'it had to wait for the bus');
+  } finally {
+    await proxy.stop();
+    bus.close();
+    removeDirectory(dir);
+  }
 });
