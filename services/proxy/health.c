@@ -166,19 +166,6 @@ static void add_targets(struct health *health, const struct pool *pool,
     }
 }
 
-static void adopt(struct health *health, const struct pool_set *pools)
-{
-    int64_t now_ms = clock_mono_ms(&clock_system);
-    struct timetable times = write_down(health, now_ms);
-    free(health->targets);
-    health->targets = mem_array(count_targets(pools) + 1, sizeof(*health->targets));
-    health->count = 0;
-    health->pools = pools;
-    for (size_t i = 0; pools && i < pools->count; i++)
-        add_targets(health, &pools->pools[i], &times, now_ms);
-    free(times.due_ms);
-}
-
 static void show_backend(struct health *health, const struct pool *pool,
                          const struct backend *backend, int64_t now_ms)
 {
@@ -200,6 +187,39 @@ static void show(struct health *health, int64_t now_ms)
         for (size_t j = 0; j < pool->count; j++)
             show_backend(health, pool, pool->members[j].backend, now_ms);
     }
+}
+
+/* What is not in the next configuration is looked at no more, and must not go on being shown as it
+ * was last: nothing is at it, and nothing is held against it. */
+static void clear_gauges(struct health *health)
+{
+    for (size_t i = 0; health->pools && i < health->pools->count; i++) {
+        const struct pool *pool = &health->pools->pools[i];
+        set_gauge(health, STATS_QUEUE_LENGTH, pool, NULL, 0);
+        for (size_t j = 0; j < pool->count; j++) {
+            const struct backend *backend = pool->members[j].backend;
+            set_gauge(health, STATS_BACKEND_UP, pool, backend, 1);
+            set_gauge(health, STATS_BACKEND_EJECTED, pool, backend, 0);
+            set_gauge(health, STATS_BACKEND_BREAKER, pool, backend, BREAKER_CLOSED);
+            set_gauge(health, STATS_BACKEND_IN_FLIGHT, pool, backend, 0);
+        }
+    }
+}
+
+static void adopt(struct health *health, const struct pool_set *pools)
+{
+    int64_t now_ms = clock_mono_ms(&clock_system);
+    struct timetable times = write_down(health, now_ms);
+    free(health->targets);
+    health->targets = mem_array(count_targets(pools) + 1, sizeof(*health->targets));
+    health->count = 0;
+    clear_gauges(health);
+    health->pools = pools;
+    health->tick_ms = 0;
+    for (size_t i = 0; pools && i < pools->count; i++)
+        add_targets(health, &pools->pools[i], &times, now_ms);
+    free(times.due_ms);
+    show(health, now_ms);
 }
 
 static int wait_ms(const struct health *health, int64_t now_ms)

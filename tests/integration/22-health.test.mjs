@@ -220,3 +220,27 @@ test('a reload: what is new is checked, what is not checked any more is up, what
   await becomes(gate, 'q', set.b, 1);
   assert.equal(await gate.text_of('/p'), 'served');
 });
+
+test('a backend that a reload takes away is not shown for ever as it was last', async (t) => {
+  const set = await origins('a', 'b');
+  set.b.on = () => sick;
+  const held = [];
+  set.a.on = (request) => (request.target === '/p' ? new Promise((resolve) => { held.push(resolve); }) : ok('served'));
+  const well = 'health: { path: /well, interval: 100ms, timeout: 100ms, rise: 1, fall: 1 }';
+  const pools = { p: `{ backends: ["${set.a.url}"] }`, q: `{ backends: ["${set.b.url}"], ${well} }` };
+  const gate = await new Gate({ pools }).start();
+  t.after(async () => {
+    await gate.stop();
+    await set.stop();
+  });
+  const answer = gate.ask('/p');
+  await waitUntil('the request to be seen', async () => (await gate.metric('backend_requests_in_flight', 'pool="p"')) === 1);
+  await becomes(gate, 'q', set.b, 0);
+  gate.pools = { r: `{ backends: ["${set.a.url}"] }` };
+  writeFileSync(gate.proxy.configFile, gate.text());
+  gate.proxy.process.signal('SIGHUP');
+  await waitUntil('nothing to be at it', async () => (await gate.metric('backend_requests_in_flight', 'pool="p"')) === 0);
+  await becomes(gate, 'q', set.b, 1);
+  held.forEach((release) => release(ok('late')));
+  assert.equal((await answer).body.toString(), 'late');
+});
