@@ -300,11 +300,19 @@ void billing_worker_ask_sub(struct billing_worker *bw, struct subscription *sub)
     billing_ask_sub(bw->billing, sub->record.id);
 }
 
-static void ask_lease(struct billing_worker *bw, struct subscription *sub, bool messages,
-                      int64_t cost)
+/* What goes on already needs no more requests, so their end is not its own. */
+static bool requests_are_gone(const struct lease_purse *purse)
+{
+    return purse->refused_ns && purse->refused.reason == LEASE_QUOTA_EXCEEDED &&
+           purse->refused.kind == SUB_REQUESTS;
+}
+
+static void ask_lease(struct billing_worker *bw, struct subscription *sub, bool goes_on,
+                      bool messages, int64_t cost)
 {
     struct lease_book_want want = {.worker = bw->worker->index,
                                    .waiting = (int64_t)billing_waits_count(&sub->purse.waiting),
+                                   .no_requests = goes_on && requests_are_gone(&sub->purse),
                                    .messages = messages,
                                    .cost = cost};
     if (under_way(bw, sub->purse.asked_ns))
@@ -318,17 +326,24 @@ static void ask_lease(struct billing_worker *bw, struct subscription *sub, bool 
 
 void billing_worker_ask_lease(struct billing_worker *bw, struct subscription *sub)
 {
-    ask_lease(bw, sub, false, 0);
+    ask_lease(bw, sub, false, false, 0);
+}
+
+void billing_worker_ask_on(struct billing_worker *bw, struct subscription *sub)
+{
+    const struct lease_purse *purse = &sub->purse;
+    if (!purse->failed_ns || bw->worker->now_ns - purse->failed_ns >= BILLING_RETRY_NS)
+        ask_lease(bw, sub, true, false, 0);
 }
 
 void billing_worker_ask_messages(struct billing_worker *bw, struct subscription *sub)
 {
-    ask_lease(bw, sub, true, 0);
+    ask_lease(bw, sub, true, true, 0);
 }
 
 void billing_worker_ask_cost(struct billing_worker *bw, struct subscription *sub, int64_t cost)
 {
-    ask_lease(bw, sub, false, cost);
+    ask_lease(bw, sub, false, false, cost);
 }
 
 bool billing_worker_ask_keys(struct billing_worker *bw)

@@ -81,6 +81,8 @@ bool billing_worker_late(const struct billing_worker *bw, const struct billing_w
 bool billing_worker_degraded(const struct billing_worker *bw);
 void billing_worker_ask_sub(struct billing_worker *bw, struct subscription *sub);
 void billing_worker_ask_lease(struct billing_worker *bw, struct subscription *sub);
+/* For an exchange that goes on: also where no more requests are to be had. */
+void billing_worker_ask_on(struct billing_worker *bw, struct subscription *sub);
 /* The same, where messages are wanted too. */
 void billing_worker_ask_messages(struct billing_worker *bw, struct subscription *sub);
 /* The same, where a query waits that weighs so much. */

@@ -60,10 +60,11 @@ bool lease_live(const struct lease *lease, int64_t now_ns)
            !atomic_load_explicit(&lease->retired, memory_order_relaxed);
 }
 
-/* Messages and cost are lent only to who asks for them: a lease may hold none of them. */
+/* Messages and cost are lent only to who asks for them, and requests not to what goes on already:
+ * a lease that holds none of a kind is not spent for that. */
 static bool matters(const struct lease *lease, enum sub_kind kind)
 {
-    return (kind == SUB_REQUESTS || kind == SUB_BYTES) && lease->granted[kind] != LEASE_UNLIMITED;
+    return (kind == SUB_REQUESTS || kind == SUB_BYTES) && lease->granted[kind] > 0;
 }
 
 static int64_t left(const struct lease *lease, enum sub_kind kind)

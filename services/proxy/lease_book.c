@@ -31,7 +31,7 @@ struct entry {
     unsigned count;
     uint64_t interested[LEASE_BOOK_WORKERS / 64];
     bool limited[SUB_KINDS];
-    bool wanted, asked, messages;
+    bool wanted, asked, requests, messages;
     int64_t cost;
     int64_t waiting;
     int64_t slice[SUB_KINDS]; /* last granted */
@@ -157,6 +157,7 @@ void lease_book_want(struct lease_book *book, const struct lease_book_want *want
         return;
     book->wanting += !entry->wanted;
     entry->wanted = true;
+    entry->requests = entry->requests || !want->no_requests;
     entry->messages = entry->messages || want->messages;
     entry->cost += want->cost;
     entry->waiting += want->waiting;
@@ -194,7 +195,8 @@ static int64_t next_slice(const struct entry *entry, enum sub_kind kind, int64_t
 /* Messages and cost are lent only to who asks for them. */
 static bool lends(const struct entry *entry, enum sub_kind kind)
 {
-    return (kind != SUB_MESSAGES || entry->messages) && (kind != SUB_COST || entry->cost > 0);
+    return (kind != SUB_REQUESTS || entry->requests) && (kind != SUB_MESSAGES || entry->messages) &&
+           (kind != SUB_COST || entry->cost > 0);
 }
 
 bool lease_book_wanting(const struct lease_book *book)
@@ -216,7 +218,7 @@ size_t lease_book_collect(struct lease_book *book, struct lease_ask *asks, size_
         for (int i = 0; i < SUB_KINDS; i++)
             if (entry->limited[i] && lends(entry, (enum sub_kind)i))
                 ask->want[i] = next_slice(entry, (enum sub_kind)i, book->ahead_s, now_ns);
-        entry->wanted = entry->messages = false;
+        entry->wanted = entry->requests = entry->messages = false;
         entry->cost = 0;
         book->wanting--;
         entry->asked = true;

@@ -26,6 +26,7 @@ struct lease_book_want {
     bool limited[SUB_KINDS]; /* by the subscription's limits */
     int64_t waiting;         /* requests that wait for it */
     bool messages;           /* a WebSocket has spent its messages: some are wanted too */
+    bool no_requests;        /* for what goes on already, where there are no more requests */
     int64_t cost;            /* a query that waits weighs so much; 0: none does */
 };
 

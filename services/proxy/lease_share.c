@@ -95,8 +95,10 @@ static void note_use(struct lease *lease)
 enum lease_take lease_purse_take(struct lease_purse *purse, struct journal *journal,
                                  unsigned region, int64_t now_ns, struct lease_share **out)
 {
-    struct lease_share *share;
-    while ((share = purse->first) != NULL) {
+    for (struct lease_share *share = purse->first, *next; share; share = next) {
+        next = share->next;
+        if (lease_share_usable(share, now_ns) && share->lease->granted[SUB_REQUESTS] == 0)
+            continue; /* for what goes on already */
         if (!lease_share_usable(share, now_ns) || !lease_spend(share->lease, SUB_REQUESTS, 1)) {
             remove_share(share);
             continue;

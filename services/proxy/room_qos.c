@@ -72,13 +72,15 @@ static void again_message(struct request *request)
         billing_worker_unpark(request->worker->billing, &request->qos.wait);
 }
 
-/* That there is no more of messages or cost stops only who needs them. */
+/* That there is no more of requests, messages or cost stops only who needs them. */
 static bool concerns(const struct lease_refused *refused, enum ask what)
 {
     if (refused->reason != LEASE_QUOTA_EXCEEDED)
         return true;
     if (refused->kind == SUB_COST)
         return what == ASK_COST;
+    if (refused->kind == SUB_REQUESTS)
+        return what != ASK_MESSAGES;
     return refused->kind != SUB_MESSAGES || what == ASK_MESSAGES;
 }
 
@@ -168,7 +170,7 @@ static void move_on(struct request *request, struct subscription *sub)
     struct lease_share *next = lease_purse_other(&sub->purse, billing_journal(bw->billing),
                                                  bw->worker->index, bw->worker->now_ns);
     if (!next || next == old || !request->meter.marked) {
-        billing_worker_ask_lease(bw, sub);
+        billing_worker_ask_on(bw, sub);
         return;
     }
     lease_share_ref(next);

@@ -121,6 +121,30 @@ test('a quota of messages is spent to its last one; then 1008 to both sides', as
   assert.equal((await buyer.call('/v1/still')).status, 200, 'requests are left');
 });
 
+test('a WebSocket goes on when there are no more requests: it has messages left', async () => {
+  const buyer = await subscriber('talk');
+  const socket = await dial(buyer);
+  const headers = { authorization: `Bearer ${buyer.accessToken}` };
+  await Promise.all(Array.from({ length: 20 }, async () => {
+    let status;
+    do {
+      const response = await fetch(`${stack.gateway}/v1/used`, { headers });
+      await response.arrayBuffer();
+      status = response.status;
+    } while (status === 200);
+    assert.equal(status, 429);
+  }));
+  await waitUntil('all requests to be used', async () => (await buyer.usage()).left.requests === 0);
+  for (let i = 0; i < 12; i += 1) {
+    socket.send(`message ${i}`);
+    await Promise.race([waitUntil(`echo ${i}`, () => socket.frames.length > i), socket.ended.then(({ reason }) => assert.fail(reason))]);
+  }
+  socket.close(1000);
+  const usage = await ledger(buyer, ({ used }) => used.messages >= 24);
+  assert.equal(usage.used.messages, 24);
+  assert.equal((await buyer.call('/v1/still')).status, 429);
+});
+
 test('a revocation ends a silent WebSocket with 1008, within seconds', async () => {
   const buyer = await subscriber('bulk');
   const socket = await dial(buyer);
