@@ -54,8 +54,8 @@ struct worker_private {
     struct stats stats;
     uint64_t turn, clock_turn;
     atomic_int_fast64_t turn_ns; /* when this turn began; 0: the loop sleeps; for the watchdog */
-    char *buffer;  /* WORKER_BUFFER: what was just read */
-    char *scratch; /* a head that is being built */
+    char *buffer;                /* WORKER_BUFFER: what was just read */
+    char *scratch;               /* a head that is being built */
     size_t scratch_size;
     struct http1_field *fields; /* of a head that is being read: limits.headers */
     struct http1_limits limits;

@@ -61,21 +61,21 @@ static void test_ways(void **state)
 {
     static const struct breaker_config rules = {3, 5000, 2};
     static const char *const ways[] = {
-        "eofC",               /* a failure is no row */
-        "efefC",              /* nor are two */
-        "efefefOE",           /* three are */
-        "efefeoefefC",        /* a good one in between */
-        "efefeuefO",          /* an undecided one is nothing */
-        "efefefO4E1eH",       /* time */
-        "efefef5eHeE",        /* exactly two */
-        "efefef5eeoHoC",      /* both good */
-        "efefef5eeofOE",      /* one is not */
-        "efefef5eefO",        /* the first is not */
-        "efefef5eeuHeE",      /* one is never decided: another in its stead */
-        "efefef5eeE5EE",      /* they take long: nobody else */
-        "efefef5efO5eHeE",    /* a second round */
-        "eefefefO5eHfHeooC",  /* one of before the opening comes home late: it is not the trial's
-                               */
+        "eofC",                 /* a failure is no row */
+        "efefC",                /* nor are two */
+        "efefefOE",             /* three are */
+        "efefeoefefC",          /* a good one in between */
+        "efefeuefO",            /* an undecided one is nothing */
+        "efefefO4E1eH",         /* time */
+        "efefef5eHeE",          /* exactly two */
+        "efefef5eeoHoC",        /* both good */
+        "efefef5eeofOE",        /* one is not */
+        "efefef5eefO",          /* the first is not */
+        "efefef5eeuHeE",        /* one is never decided: another in its stead */
+        "efefef5eeE5EE",        /* they take long: nobody else */
+        "efefef5efO5eHeE",      /* a second round */
+        "eefefefO5eHfHeooC",    /* one of before the opening comes home late: it is not the trial's
+                                 */
         "efefef5eefO5eHoHeoHE", /* one of the first trial comes home in the second */
     };
 
