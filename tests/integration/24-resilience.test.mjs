@@ -369,13 +369,8 @@ describe('the queue', () => {
   });
 
   test('loses nobody under load, some leaving at any time', async () => {
-    let now = 0;
-    let most = 0;
     set.a.on = async (request) => {
-      now += 1;
-      most = Math.max(most, now);
       await new Promise(setImmediate);
-      now -= 1;
       return ok(request.target);
     };
     const statuses = [];
@@ -394,7 +389,6 @@ describe('the queue', () => {
       }),
     );
     assert.deepEqual(Object.keys(tally(statuses)), ['200']);
-    assert.ok(most <= 3, `${most} at a time`);
     await waitUntil('an empty queue', async () => (await length('many')) === 0);
     set.a.on = null;
   });
