@@ -272,7 +272,7 @@ describe('over TLS', () => {
     assert.equal(client.alpnProtocol, 'h2');
     for (const answer of answers) {
       assert.equal(answer.headers['x-proto'], 'https');
-      assert.ok(answer.body.equals(body));
+      assert.ok(answer.body.equals(body), `${answer.body.length} of ${body.length}, code ${answer.code}`);
     }
     client.destroy();
     await idle();
