@@ -31,6 +31,7 @@ struct h2_stream {
     size_t unreturned;          /* of `in`: not given back to the connection's window yet */
     const char *piece;          /* of the response, valid during a call: goes before it is queued */
     size_t piece_len, progress; /* progress: bytes of the response since the timer was set */
+    uint64_t conn_sent;         /* what the connection had sent then */
     h2o_iovec_t trailers;       /* of the request, in the exchange's pool */
     h2o_iovec_t response_trailers; /* lines; owned */
     bool touched, begun, input, drained, closed;
@@ -68,6 +69,8 @@ struct h2 {
     size_t lingered;
     uint32_t error;            /* to close with, where it is failing */
     const char *blame;         /* metric label of the abuse, or NULL */
+    uint64_t sent;             /* bytes of responses, of all streams */
+    int32_t sent_id;           /* the stream that sent last */
     int32_t last_id, reset_id; /* highest stream that was opened, and that we have reset */
     uint64_t opened;           /* which of the 64 up to last_id were */
     unsigned goaway;           /* steps of the drain taken */

@@ -77,7 +77,6 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     struct h2 *h2 = data;
     struct h2_worker *shared = h2_shared(h2->worker);
     const struct http1_limits *limits = &h2->worker->priv->limits;
-    (void)session;
     if (!h2->block) {
         h2->block = shared->blocks;
         if (h2->block)
@@ -90,8 +89,12 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     if (!h2->block)
         h2->block = h2_block_new(limits);
     h2->block->limits = *limits;
-    if (frame->headers.cat == NGHTTP2_HCAT_REQUEST)
+    if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
+        /* Streams share the connection, unless the client says otherwise (RFC 9218). */
+        const nghttp2_extpri share = {.urgency = NGHTTP2_EXTPRI_DEFAULT_URGENCY, .inc = 1};
+        nghttp2_session_change_extpri_stream_priority(session, frame->hd.stream_id, &share, 0);
         note_opened(h2, frame->hd.stream_id);
+    }
     h2_block_begin(h2->block, frame->headers.cat != NGHTTP2_HCAT_REQUEST);
     h2->since_ms = worker_now_ms(h2->worker);
     return 0;
@@ -277,6 +280,8 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
         stream->piece_len -= len - n;
     }
     stream->progress += len;
+    h2->sent += len;
+    h2->sent_id = stream->id;
     if (stream->stalled)
         h2_stream_touch(stream);
     if (stream->throttled && stream->out.len <= H2_STREAM_LOW) {
@@ -339,13 +344,23 @@ int h2_session_open(struct h2 *h2, nghttp2_session **out)
                : 0;
 }
 
-/* DATA that had no room in the frames of before (h2_respond.c). */
+/* DATA that had no room in the frames of before (h2_respond.c): in turn, from behind the stream
+ * that had its turn last. */
 static void feed_starved(struct h2 *h2)
 {
+    struct h2_stream *last = h2->streams;
     h2->starved = false;
-    for (struct h2_stream *stream = h2->streams; stream; stream = stream->next)
+    while (last && last->id != h2->sent_id)
+        last = last->next;
+    for (struct h2_stream *stream = last ? last->next : NULL; stream; stream = stream->next)
         if (stream->starved)
             nghttp2_session_resume_data(h2->session, stream->id);
+    for (struct h2_stream *stream = h2->streams; stream; stream = stream->next) {
+        if (stream->starved)
+            nghttp2_session_resume_data(h2->session, stream->id);
+        if (stream == last)
+            break;
+    }
 }
 
 static bool sends(const struct h2 *h2)

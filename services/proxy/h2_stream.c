@@ -181,6 +181,7 @@ static void arm(struct h2_stream *stream)
         return;
     stream->stalled = stream->out.len > 0;
     stream->progress = 0;
+    stream->conn_sent = h2->sent;
     if (stream->stalled)
         timer_set(wheel, &stream->timer, now_ms + h2_timeouts(h2)->response_write_idle);
     else if (waits)
@@ -189,11 +190,25 @@ static void arm(struct h2_stream *stream)
         timer_clear(&stream->timer);
 }
 
+/* The client takes what other streams have for it, and would take this one's: it only waits for its
+ * turn. */
+static bool waits_for_others(const struct h2_stream *stream)
+{
+    const struct h2 *h2 = stream->h2;
+    return stream->out.len && h2->sent - stream->conn_sent >= PROGRESS_MIN &&
+           nghttp2_session_get_stream_remote_window_size(h2->session, stream->id) > 0;
+}
+
 static void on_timeout(struct timer *timer)
 {
     struct h2_stream *stream = H2O_STRUCT_FROM_MEMBER(struct h2_stream, timer, timer);
     struct exchange *exchange = stream->exchange;
     h2_mark(stream->h2);
+    if (waits_for_others(stream)) {
+        stream->stalled = false;
+        arm(stream);
+        return;
+    }
     if (stream->out.len || !exchange || exchange->responded) {
         nghttp2_submit_rst_stream(stream->h2->session, NGHTTP2_FLAG_NONE, stream->id,
                                   stream->sent ? NGHTTP2_NO_ERROR : NGHTTP2_CANCEL);

@@ -233,6 +233,28 @@ describe('requests and answers', () => {
     await idle();
   });
 
+  test('streams share what a slow client takes', async () => {
+    await serve(async (wire) => {
+      await wire.request();
+      await wire.write(`HTTP/1.1 200 OK\r\nContent-Length: ${8 * MB}\r\n\r\n`);
+      await wire.write(Buffer.alloc(8 * MB));
+    });
+    const client = await session();
+    const taken = [0, 0, 0, 0];
+    const streams = taken.map(() => client.request({ ':path': '/raw' }));
+    await new Promise((resolve) => {
+      for (const [i, stream] of streams.entries()) {
+        stream.on('data', (bytes) => {
+          taken[i] += bytes.length;
+          if (taken.reduce((a, b) => a + b) > 4 * MB) resolve();
+        });
+      }
+    });
+    assert.ok(Math.min(...taken) > MB / 4, `${taken}`);
+    client.destroy();
+    await idle();
+  });
+
   test('a connection-specific header of an origin does not reach the client', async () => {
     await serve(async (wire) => {
       await wire.request();
