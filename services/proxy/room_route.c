@@ -91,11 +91,34 @@ static bool within_rates(struct request *request, const struct route *route)
            (!route || take_rate(request, route->scope, route->rate_per_ip, route->burst_per_ip));
 }
 
+/* Some origins cut parameters off (/v1;x/a is /v1/a to them, RFC 3986 section 3.3), others do not:
+ * where that decides which route is meant, nobody may say so by a parameter. */
+static bool ambiguous(struct exchange *exchange, const struct route *route)
+{
+    h2o_iovec_t path = path_of(exchange), bare;
+    if (!memchr(path.base, ';', path.len))
+        return false;
+    bare = h2o_iovec_init(h2o_mem_alloc_pool(&exchange->request.pool, path.len), 0);
+    for (size_t i = 0; i < path.len; i++) {
+        while (i < path.len && path.base[i] == ';')
+            while (++i < path.len && path.base[i] != '/')
+                ;
+        if (i < path.len)
+            bare.base[bare.len++] = path.base[i];
+    }
+    return route_match(exchange->generation->routes, exchange->host, bare) != route;
+}
+
 static enum room_result enter(struct request *request)
 {
     struct exchange *exchange = request->exchange;
     const struct route *route =
         route_match(exchange->generation->routes, exchange->host, path_of(exchange));
+    if (ambiguous(exchange, route)) {
+        request_refuse(request, PROBLEM_BAD_REQUEST,
+                       "a parameter in the path leaves open which route is meant");
+        return ROOM_REJECT;
+    }
     request->route = route;
     if (!within_rates(request, route))
         return ROOM_REJECT;
