@@ -103,7 +103,9 @@ static bool ambiguous(struct exchange *exchange, const struct route *route)
         while (i < path.len && path.base[i] == ';')
             while (++i < path.len && path.base[i] != '/')
                 ;
-        if (i < path.len)
+        bool empty =
+            i < path.len && path.base[i] == '/' && bare.len && bare.base[bare.len - 1] == '/';
+        if (i < path.len && !empty)
             bare.base[bare.len++] = path.base[i];
     }
     return route_match(exchange->generation->routes, exchange->host, bare) != route;

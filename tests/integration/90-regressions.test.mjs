@@ -13,7 +13,7 @@ import { Service } from '../support/service.mjs';
 const GET = 'GET / HTTP/1.1\r\nHost: test\r\n\r\n';
 
 // A proxy in front of one origin, for the time of `use(port)`. `listener(dir)` is what its listener has besides an address.
-async function withProxy({ origin, pool = '', listener = () => '' }, use) {
+async function withProxy({ origin, pool = '', listener = () => '', routes = '' }, use) {
   const dir = temporaryDirectory('regression');
   await origin.start();
   const port = await freePort();
@@ -24,7 +24,7 @@ workers: "1"
 ops: { address: "127.0.0.1:${opsPort}" }
 timeouts: { drain_delay: 0s, shutdown: 1s }
 pools: { raw: { backends: ["http://127.0.0.1:${origin.port}"]${pool} } }
-routes: [{ path: /, pool: raw }]
+routes: [{ path: /, pool: raw }${routes}]
 `;
   const proxy = new Service('proxy', { dir, opsPort, config });
   try {
@@ -115,4 +115,14 @@ routes: [{ path: /, pool: raw }]
     bus.close();
     removeDirectory(dir);
   }
+});
+
+test('a path parameter does not lead past a route to an origin that cuts it off', async () => {
+  const origin = answering((request) => ok(request.target));
+  await withProxy({ origin, routes: ', { path: /v1/, respond: { status: 402 } }, { path: /a/b, respond: { status: 402 } }' }, async (port) => {
+    const get = async (path) => (await ask(port, `GET ${path} HTTP/1.1\r\nHost: test\r\n\r\n`)).status;
+    for (const path of ['/v1;x/data', '/v1;', '/v1;x=1;y/', '/;x/v1/data', '/a;x/b', '/a;/b;c/d']) assert.equal(await get(path), 400, path);
+    for (const path of ['/v1/data', '/v1/da;x/ta', '/a/b/c;x']) assert.equal(await get(path), 402, path);
+    for (const path of ['/other;x=1/y', '/x;v1/']) assert.equal(await get(path), 200, path);
+  });
 });
