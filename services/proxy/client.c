@@ -82,7 +82,7 @@ void client_arm(struct client *client)
 {
     if (client->state != CLIENT_EXCHANGE)
         return;
-    if (client->out.len)
+    if (client_waiting(client))
         wait_for(client, CLIENT_WAITS_WRITE, timeouts_of(client)->response_write_idle);
     else if (!client->body.ended && client->body.kind != BODY_TUNNEL && !client->paused &&
              client->in.len == 0) {
@@ -109,6 +109,7 @@ static void bury(struct client *client)
         client->next->link = client->link;
     io_queue_free(&client->in);
     io_queue_free(&client->out);
+    splice_drop(&client->pipe);
     http1_body_free(&client->body);
     client->fresh = NULL;
     metric_add(priv->stats.protocols[STATS_HTTP1], -1);
@@ -133,12 +134,16 @@ void client_resume(struct client *client)
         h2o_socket_read_start(client->io.sock, on_read);
 }
 
-static void pause_if_full(struct client *client)
+static void pause_reading(struct client *client)
 {
-    if (client->paused || client->in.len < IN_MAX)
-        return;
     client->paused = true;
     h2o_socket_read_stop(client->io.sock);
+}
+
+static void pause_if_full(struct client *client)
+{
+    if (!client->paused && client->in.len >= IN_MAX)
+        pause_reading(client);
 }
 
 /* Our last word is said: the client gets the time to read it before the connection goes. */
@@ -147,13 +152,14 @@ static void linger(struct client *client)
     client->state = CLIENT_LINGER;
     io_queue_free(&client->in);
     client->fresh = NULL;
-    set_timer(client, client->out.len ? timeouts_of(client)->response_write_idle : LINGER_MS);
-    if (io_end(&client->io, &client->out)) {
+    set_timer(client,
+              client_waiting(client) ? timeouts_of(client)->response_write_idle : LINGER_MS);
+    if (client->pipe.held == 0 && io_end(&client->io, &client->out)) {
         client_close(client);
         return;
     }
     client->eof = client->read_ended;
-    if (client->eof && client->out.len == 0)
+    if (client->eof && client_waiting(client) == 0)
         client_close(client);
     else if (client->paused)
         client_resume(client);
@@ -188,7 +194,7 @@ static struct exchange *new_exchange(struct client *client)
     client->exchange = exchange;
     client->state = CLIENT_EXCHANGE;
     client->first = false;
-    client->chunked = client->unsized = false;
+    client->chunked = client->unsized = client->bulk = false;
     return exchange;
 }
 
@@ -248,7 +254,7 @@ static bool read_head(struct client *client)
     struct http1_error error = {.detail = NULL};
     size_t len;
     char *data = input(client, &len);
-    if (len == 0 || client->out.len)
+    if (len == 0 || client_waiting(client))
         return false;
     if (may_be_h2(client, data, len)) {
         client->state = CLIENT_HEAD;
@@ -327,6 +333,35 @@ static void yield_turn(struct client *client)
     h2o_socket_notify_write(client->io.sock, on_turn);
 }
 
+/* From the socket into the pipe that is offered, no further than to the end of the body. */
+static int pull_spliced(struct client *client, struct piece *piece)
+{
+    struct http1_body *body = &client->body;
+    size_t most = exchange_splice_most(client->exchange, body->left);
+    piece->len = splice_read(piece->pipe, client->io.fd, most);
+    client->bulk = piece->len >= SPLICE_SPARSE;
+    if (piece->len == 0)
+        return 0;
+    client->unread = false;
+    client->progress += piece->len;
+    body->left -= piece->len;
+    piece->end = body->ended = body->left == 0;
+    return 1;
+}
+
+/* Nothing of the body has been read. */
+static int pull_more(struct client *client, struct piece *piece)
+{
+    client->body.ended = piece->end = client->read_ended;
+    if (!piece->end && piece->pipe && client->unread)
+        return pull_spliced(client, piece);
+    if (client->paused)
+        client_resume(client);
+    if (!client->busy)
+        client_arm(client);
+    return piece->end;
+}
+
 int client_pull(struct exchange *exchange, struct piece *piece)
 {
     struct client *client = exchange->downstream;
@@ -335,10 +370,8 @@ int client_pull(struct exchange *exchange, struct piece *piece)
     char *data = input(client, &len);
     if (client->body.ended)
         return 0;
-    if (len == 0) {
-        client->body.ended = piece->end = client->read_ended;
-        return piece->end;
-    }
+    if (len == 0)
+        return pull_more(client, piece);
     if (http1_body_read(&client->body, data, len, &consumed, &piece->data, &piece->len)) {
         client->keep = false;
         return -1;
@@ -374,7 +407,7 @@ static void on_end(struct client *client)
     if (client->exchange) {
         client->broken = true;
         exchange_gone(client->exchange);
-    } else if (client->out.len && !client->broken) {
+    } else if (client_waiting(client) && !client->broken) {
         client->eof = true;
         client->state = CLIENT_LINGER;
         h2o_socket_read_stop(client->io.sock);
@@ -395,6 +428,28 @@ static void on_linger_read(struct client *client)
         client_close(client);
 }
 
+static bool is_bulk(const struct client *client)
+{
+    return client->bulk && client->state == CLIENT_EXCHANGE && !client->broken && !client->io.tls &&
+           client->in.len == 0 && client->body.kind == BODY_LENGTH && !client->body.ended &&
+           client->exchange->body_length >= BODY_BULK;
+}
+
+/* True where nothing is left to be read now. */
+static bool splice_body(struct client *client)
+{
+    if (upstream_piped(client->exchange)) {
+        pause_reading(client);
+        client_arm(client);
+        return true;
+    }
+    client->unread = true;
+    run(client);
+    bool done = !client->unread || client->state != CLIENT_EXCHANGE;
+    client->unread = false;
+    return done;
+}
+
 static void on_read(h2o_socket_t *sock, const char *err)
 {
     struct client *client = sock->data;
@@ -405,6 +460,8 @@ static void on_read(h2o_socket_t *sock, const char *err)
         on_linger_read(client);
         return;
     }
+    if (is_bulk(client) && splice_body(client))
+        return;
     size_t room = IN_MAX > client->in.len + IO_READ_MIN ? IN_MAX - client->in.len : IO_READ_MIN;
     ssize_t n = io_read(&client->io, priv->buffer, room);
     if (n == IO_AGAIN && !client->broken)
@@ -417,6 +474,7 @@ static void on_read(h2o_socket_t *sock, const char *err)
         on_end(client);
         return;
     }
+    client->bulk = n >= SPLICE_BULK;
     if (client->in.len == 0) {
         client->fresh = priv->buffer;
         client->fresh_len = (size_t)n;
@@ -437,7 +495,7 @@ void client_finish_write(struct client *client)
         return;
     }
     client_want_write(client);
-    if (client->out.len) {
+    if (client_waiting(client)) {
         if (client->state != CLIENT_EXCHANGE)
             set_timer(client, timeouts_of(client)->response_write_idle);
         else
@@ -458,7 +516,7 @@ void client_finish_write(struct client *client)
 static void on_exchange_timeout(struct client *client)
 {
     struct exchange *exchange = client->exchange;
-    if (client->out.len || exchange->responded) {
+    if (client_waiting(client) || exchange->responded) {
         client->broken = true;
         exchange_gone(exchange);
         return;
@@ -525,7 +583,8 @@ void client_new(struct worker *worker, struct io io, const struct peer *peer, co
 static bool is_idle(const struct client *client)
 {
     int64_t since = client->timer.due_ms - timeouts_of(client)->keepalive_idle;
-    return !client->first && client->out.len == 0 && now_ms(client) - since >= DRAIN_GRACE_MS;
+    return !client->first && client_waiting(client) == 0 &&
+           now_ms(client) - since >= DRAIN_GRACE_MS;
 }
 
 void client_drain_all(struct worker *worker)

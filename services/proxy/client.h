@@ -26,8 +26,9 @@ struct client {
     struct timer timer;
     struct exchange *exchange;
     struct io_queue out;
-    struct io_queue in; /* read, and not taken yet */
-    char *fresh;        /* just read, in the worker's buffer; NULL: all is in `in` */
+    struct splice_pipe pipe; /* to be written behind `out` */
+    struct io_queue in;      /* read, and not taken yet */
+    char *fresh;             /* just read, in the worker's buffer; NULL: all is in `in` */
     size_t fresh_len;
     struct http1_body body;
     size_t lingered;
@@ -37,6 +38,8 @@ struct client {
     bool chunked;               /* the response is */
     bool unsized;               /* its end is the connection's */
     bool busy;                  /* run() is on the stack */
+    bool bulk;                  /* the request's body comes in large pieces */
+    bool unread;                /* there is something to read, which client_pull may splice */
     bool paused;                /* not read: `in` is full */
     bool notified;              /* waits for writability */
     bool broken, cut, eof;
@@ -55,6 +58,10 @@ void client_close_all(struct worker *worker);
 /* The response side (client_response.c). */
 extern const struct downstream_ops client_ops;
 void client_write(struct client *client, struct iovec *iov, int count);
+/* Bytes that the client has not taken yet. */
+size_t client_waiting(const struct client *client);
+/* Writes what waits. -1: the connection is broken. */
+int client_flush(struct client *client) __attribute__((warn_unused_result));
 /* After the queue was flushed as far as it goes. */
 void client_finish_write(struct client *client);
 void client_want_write(struct client *client);

@@ -3,6 +3,7 @@
 #include "services/proxy/client.h"
 #include "services/proxy/frame.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,27 +12,50 @@
 #define OUT_HIGH (64 * 1024) /* more than this waiting: the origin is not read */
 #define OUT_LOW  (16 * 1024)
 
+size_t client_waiting(const struct client *client)
+{
+    return client->out.len + client->pipe.held;
+}
+
+int client_flush(struct client *client)
+{
+    size_t before = client_waiting(client);
+    int result = io_flush(&client->io, &client->out);
+    if (result == 0 && client->out.len == 0)
+        result = splice_write(&client->pipe, client->io.fd);
+    client->progress += before - client_waiting(client);
+    return result;
+}
+
 static void on_writable(h2o_socket_t *sock, const char *err)
 {
     struct client *client = sock->data;
     (void)err;
     worker_tick(client->worker);
     client->notified = false;
-    size_t before = client->out.len;
-    if (io_flush(&client->io, &client->out))
+    if (client_flush(client))
         client->broken = true;
-    client->progress += before - client->out.len;
     client_finish_write(client);
-    if (client->io.sock && client->exchange && client->out.len <= OUT_LOW)
+    if (client->io.sock && client->exchange && client->pipe.held == 0 && client->out.len <= OUT_LOW)
         upstream_drained(client->exchange);
 }
 
 static void want_write(struct client *client)
 {
-    if (client->out.len == 0 || client->notified)
+    if (client_waiting(client) == 0 || client->notified)
         return;
     client->notified = true;
     h2o_socket_notify_write(client->io.sock, on_writable);
+}
+
+/* Reading finds the end of the connection, from where the exchange can be ended. */
+static void on_write_error(struct client *client)
+{
+    client->broken = true;
+    io_queue_free(&client->out);
+    splice_drop(&client->pipe);
+    if (client->paused)
+        client_resume(client);
 }
 
 void client_write(struct client *client, struct iovec *iov, int count)
@@ -39,15 +63,23 @@ void client_write(struct client *client, struct iovec *iov, int count)
     if (client->broken || count == 0)
         return;
     size_t written = 0;
+    assert(client->pipe.held == 0);
     if (io_write(&client->io, &client->out, iov, count, &written)) {
-        /* Reading finds the end of the connection, from where the exchange can be ended. */
-        client->broken = true;
-        io_queue_free(&client->out);
-        if (client->paused)
-            client_resume(client);
+        on_write_error(client);
         return;
     }
     client->progress += written;
+    want_write(client);
+    client_arm(client);
+}
+
+/* What was put into the pipe just now. */
+static void write_pipe(struct client *client)
+{
+    if (client->broken || client_flush(client)) {
+        on_write_error(client);
+        return;
+    }
     want_write(client);
     client_arm(client);
 }
@@ -247,14 +279,25 @@ static void body(struct exchange *exchange, const struct piece *piece)
 {
     struct client *client = exchange->downstream;
     struct frame frame = {.count = 0};
+    if (piece->len && !piece->data) {
+        write_pipe(client);
+        return;
+    }
     frame_piece(&frame, piece, client->chunked);
     client_write(client, frame.iov, frame.count);
+}
+
+static struct splice_pipe *pipe_of(struct exchange *exchange)
+{
+    struct client *client = exchange->downstream;
+    bool clear = !client->io.tls && !client->broken && client_waiting(client) == 0;
+    return clear && !client->chunked ? &client->pipe : NULL;
 }
 
 static bool full(struct exchange *exchange)
 {
     const struct client *client = exchange->downstream;
-    return client->out.len > OUT_HIGH;
+    return client->pipe.held || client->out.len > OUT_HIGH;
 }
 
 /* The end of a body without a size is the end of the connection: only a reset tells the client that
@@ -276,6 +319,7 @@ static void done(struct exchange *exchange)
 const struct downstream_ops client_ops = {.interim = interim,
                                           .respond = respond,
                                           .body = body,
+                                          .pipe = pipe_of,
                                           .full = full,
                                           .pull = client_pull,
                                           .cut = cut,

@@ -23,7 +23,16 @@ int exchange_count(struct exchange *exchange, enum room_direction direction,
         meter->bytes_in += piece->len;
     else
         meter->bytes_out += piece->len;
+    if (piece->len && !piece->data)
+        metric_add(exchange->request.worker->priv->stats.spliced, (int64_t)piece->len);
     return piece->len ? show(exchange, direction, piece->data, piece->len) : 0;
+}
+
+size_t exchange_splice_most(const struct exchange *exchange, uint64_t left)
+{
+    /* For sale: of a piece that a room refuses no more is counted than if it had been read. */
+    uint64_t most = exchange->request.qos.share ? WORKER_BUFFER : SPLICE_MAX;
+    return (size_t)(left < most ? left : most);
 }
 
 int exchange_pull(struct exchange *exchange, struct piece *piece)

@@ -10,15 +10,21 @@
 #include "services/proxy/replay.h"
 #include "services/proxy/request.h"
 #include "services/proxy/retry.h"
+#include "services/proxy/splice.h"
 #include "services/proxy/trace.h"
 #include "services/proxy/worker_private.h"
 
+#define BODY_BULK (256 * 1024) /* a body of this length may be spliced */
+
 /* A piece of a body on its way; valid during the call. */
 struct piece {
-    char *data;
+    char *data; /* NULL: in a pipe */
     size_t len;
     bool end;
     h2o_iovec_t trailers; /* lines with CRLF; with the end only */
+    /* Of a piece that is asked for: whoever can may put it here instead, at most SPLICE_MAX. NULL:
+     * not wanted. */
+    struct splice_pipe *pipe;
 };
 
 struct response {
@@ -35,6 +41,9 @@ struct downstream_ops {
     void (*respond)(struct exchange *exchange, const struct response *response,
                     const struct piece *piece);
     void (*body)(struct exchange *exchange, const struct piece *piece);
+    /* Where the next piece may be put, for body() to find it there; NULL, or it gives NULL: it is
+     * wanted in memory. */
+    struct splice_pipe *(*pipe)(struct exchange *exchange);
     /* The client takes more slowly than the origin sends: upstream_drained() follows. */
     bool (*full)(struct exchange *exchange);
     /* 1: a piece of the request's body; 0: none now, upstream_body_ready() follows; -1: malformed.
@@ -118,6 +127,8 @@ int exchange_pull(struct exchange *exchange, struct piece *piece);
 /* Payload is counted and shown to the rooms. -1: one of them refused. */
 int exchange_count(struct exchange *exchange, enum room_direction direction,
                    const struct piece *piece);
+/* How much of a body of which so much is left may be spliced at once. */
+size_t exchange_splice_most(const struct exchange *exchange, uint64_t left);
 void exchange_interim(struct exchange *exchange, const struct response *response);
 /* As exchange_body. */
 int exchange_respond(struct exchange *exchange, const struct response *response,
@@ -136,6 +147,8 @@ void exchange_answer(struct exchange *exchange, unsigned status, h2o_iovec_t lin
 /* upstream.c, called by downstream. */
 void upstream_body_ready(struct exchange *exchange);
 void upstream_drained(struct exchange *exchange);
+/* What was pulled waits in a pipe for the origin: nothing more should be read. */
+bool upstream_piped(const struct exchange *exchange);
 /* Bytes of our own in a tunnel, and its end towards the origin. */
 void upstream_inject(struct exchange *exchange, char *data, size_t len);
 void upstream_half_close(struct exchange *exchange);

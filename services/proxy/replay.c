@@ -74,6 +74,8 @@ int replay_pull(struct exchange *exchange, struct piece *piece)
         replay->over = piece->end;
         return 1;
     }
+    if (replay->keeping)
+        piece->pipe = NULL;
     int result = exchange_pull(exchange, piece);
     if (result <= 0)
         return result;

@@ -26,8 +26,8 @@ struct room {
     /* After every enter, whatever it returned; once for each. NULL: nothing to release. */
     void (*leave)(struct request *request);
     /* Payload bytes of a body (or tunnel) about to be passed on in this direction, before any
-     * framing. Return -1 to end the exchange: request_refuse() was called or the stream is to be
-     * cut. NULL: not interested. */
+     * framing. data is NULL where they are in a pipe and never come here. Return -1 to end the
+     * exchange: request_refuse() was called or the stream is to be cut. NULL: not interested. */
     int (*on_data)(struct request *request, enum room_direction direction, const char *data,
                    size_t len);
     /* `count` units are about to begin, in either direction; the rooms are asked from the last to

@@ -3,20 +3,21 @@
 #ifndef PROXY_SPLICE_H
 #define PROXY_SPLICE_H
 
-#include <stdbool.h>
 #include <stddef.h>
-#include <sys/types.h>
 
-#define SPLICE_MAX (256 * 1024) /* in a pipe at a time, where the system allows it */
+#define SPLICE_MAX    (256 * 1024) /* in a pipe at a time, where the system allows it */
+#define SPLICE_BULK   (32 * 1024)  /* a read of this size: the next ones are spliced */
+#define SPLICE_SPARSE (4 * 1024)   /* a splice of less: reads again */
 
 struct splice_pipe {
     int in, out; /* 0, 0: none is borrowed */
     size_t held; /* bytes */
 };
 
-/* Moves what `from` has now into the pipe. > 0: bytes; 0: its end; IO_AGAIN: nothing now; -1: the
- * connection is broken. *unable (else false): no pipe can be had, read it in the usual way. */
-ssize_t splice_read(struct splice_pipe *pipe, int from, bool *unable);
+/* Moves what `from` has now into the empty pipe, up to max bytes. 0: none; only a read in the usual
+ * way tells why: nothing there, its end, an error, no pipe to be had, urgent data (at which splice
+ * stops for ever while the socket is readable). */
+size_t splice_read(struct splice_pipe *pipe, int from, size_t max);
 /* Moves what `to` takes now out of it. -1: the connection is broken. An empty pipe goes back. */
 int splice_write(struct splice_pipe *pipe, int to) __attribute__((warn_unused_result));
 void splice_drop(struct splice_pipe *pipe);

@@ -133,6 +133,7 @@ void stats_init(struct stats *stats, struct metrics *metrics)
 {
     stats->metrics = metrics;
     stats->in_flight = metrics_local(metrics, STATS_IN_FLIGHT, NULL);
+    stats->spliced = metrics_local(metrics, STATS_SPLICED, NULL);
     stats->bytes_in = metrics_local(metrics, STATS_BYTES_IN, NULL);
     stats->bytes_out = metrics_local(metrics, STATS_BYTES_OUT, NULL);
     stats->aborts = metrics_local(metrics, STATS_ABORTS, NULL);

@@ -55,7 +55,8 @@ struct stats_route {
 /* Of one worker. */
 struct stats {
     struct metrics *metrics;
-    struct metric_cell *in_flight, *bytes_in, *bytes_out, *aborts, *refused, *turn_seconds;
+    struct metric_cell *in_flight, *bytes_in, *bytes_out, *spliced, *aborts, *refused;
+    struct metric_cell *turn_seconds;
     struct metric_cell *connections, *protocols[STATS_PROTOCOLS];
     struct metric_cell *problems[PROBLEM_COUNT]; /* these and below: made when first used */
     struct stats_pool *pools[STATS_LABELS];

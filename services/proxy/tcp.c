@@ -16,8 +16,6 @@
 
 #define OUT_LOW      (16 * 1024) /* less than this waiting: read on */
 #define OUT_HIGH     (64 * 1024)
-#define BULK         (32 * 1024) /* a read of this size: the next ones are spliced */
-#define SPARSE       (4 * 1024)  /* a splice of less: reads again */
 #define ATTEMPTS_MAX 4
 
 enum { CLIENT, ORIGIN };
@@ -202,21 +200,15 @@ static ssize_t move(struct tcp_side *side)
     struct tcp_side *to = other(side);
     char *buf = side->tcp->worker->priv->buffer;
     bool clear = !side->io.tls && !to->io.tls && to->out.len == 0;
-    bool unable = !side->bulk || !clear;
-    ssize_t n = 0;
-    if (!unable) {
-        n = splice_read(&to->pipe, side->io.fd, &unable);
-        side->bulk = n >= SPARSE || n == IO_AGAIN;
-        if (n > 0 && splice_write(&to->pipe, to->io.fd))
-            return -1;
+    if (side->bulk && clear) {
+        size_t moved = splice_read(&to->pipe, side->io.fd, SPLICE_MAX);
+        side->bulk = moved >= SPLICE_SPARSE;
+        if (moved)
+            return splice_write(&to->pipe, to->io.fd) ? -1 : (ssize_t)moved;
     }
-    if (unable) {
-        n = io_read(&side->io, buf, WORKER_BUFFER);
-        side->bulk = n >= BULK;
-        if (n > 0 && write_out(to, buf, (size_t)n))
-            return -1;
-    }
-    return n;
+    ssize_t n = io_read(&side->io, buf, WORKER_BUFFER);
+    side->bulk = n >= SPLICE_BULK;
+    return n > 0 && write_out(to, buf, (size_t)n) ? -1 : n;
 }
 
 static void on_read(h2o_socket_t *sock, const char *err)

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #define INTERIMS_MAX 16
 
@@ -71,6 +72,12 @@ static enum outcome broken(struct exchange *exchange, const char *detail)
                                                   : refuse(exchange, PROBLEM_BAD_GATEWAY, detail);
 }
 
+/* Bytes that the origin has not taken yet. */
+static size_t waiting(const struct upstream *upstream)
+{
+    return upstream->out.len + upstream->pipe.held;
+}
+
 /* The deadline of what is waited for now. */
 static void arm(struct upstream *upstream)
 {
@@ -83,7 +90,7 @@ static void arm(struct upstream *upstream)
                   now_ms + exchange->generation->config->timeouts.tunnel_idle);
     else if (upstream->head_done && !upstream->paused)
         timer_set(wheel, &upstream->timer, now_ms + timeouts->body_idle);
-    else if (!upstream->head_done && (upstream->request_sent || upstream->out.len))
+    else if (!upstream->head_done && (upstream->request_sent || waiting(upstream)))
         timer_set(wheel, &upstream->timer, now_ms + timeouts->response_head);
     else
         timer_clear(&upstream->timer);
@@ -93,7 +100,7 @@ static void on_writable(h2o_socket_t *sock, const char *err);
 
 static void want_write(struct upstream *upstream)
 {
-    if (upstream->out.len == 0 || upstream->notified)
+    if (waiting(upstream) == 0 || upstream->notified)
         return;
     upstream->notified = true;
     h2o_socket_notify_write(upstream->io.sock, on_writable);
@@ -104,6 +111,7 @@ static void on_write_error(struct upstream *upstream)
 {
     upstream->write_broken = true;
     io_queue_free(&upstream->out);
+    splice_drop(&upstream->pipe);
     if (!upstream->exchange->sent_any)
         meter_unmark(&upstream->exchange->request);
 }
@@ -119,6 +127,27 @@ static void write_frame(struct upstream *upstream, struct frame *frame)
     }
     if (written)
         upstream->exchange->sent_any = true;
+}
+
+/* What replay_pull gave. */
+static void write_piece(struct upstream *upstream, const struct piece *piece)
+{
+    struct frame frame = {.count = 0};
+    if (piece->len && !piece->data) {
+        if (splice_write(&upstream->pipe, upstream->io.fd))
+            on_write_error(upstream);
+        return;
+    }
+    frame_piece(&frame, piece, upstream->exchange->body == BODY_CHUNKED);
+    write_frame(upstream, &frame);
+}
+
+/* Where a large body may be put on its way to the origin. */
+static struct splice_pipe *pipe_in(struct upstream *upstream)
+{
+    const struct exchange *exchange = upstream->exchange;
+    bool large = exchange->body == BODY_LENGTH && exchange->body_length >= BODY_BULK;
+    return large && !upstream->io.tls && !exchange->tunnel ? &upstream->pipe : NULL;
 }
 
 /* The end of a tunnel's direction is the end of the connection's. */
@@ -140,17 +169,15 @@ static void after_tunnel_write(struct upstream *upstream)
 static enum outcome pump(struct upstream *upstream)
 {
     struct exchange *exchange = upstream->exchange;
-    while (!upstream->request_sent && !upstream->write_broken && upstream->out.len == 0) {
-        struct piece piece = {.len = 0};
+    while (!upstream->request_sent && !upstream->write_broken && waiting(upstream) == 0) {
+        struct piece piece = {.pipe = pipe_in(upstream)};
         int result = replay_pull(exchange, &piece);
         if (result < 0)
             return FAILED;
         if (result == 0)
             break;
-        struct frame frame = {.count = 0};
-        frame_piece(&frame, &piece, exchange->body == BODY_CHUNKED);
         upstream->request_sent = piece.end;
-        write_frame(upstream, &frame);
+        write_piece(upstream, &piece);
         if (exchange->tunnel)
             after_tunnel_write(upstream);
     }
@@ -197,7 +224,8 @@ static void on_writable(h2o_socket_t *sock, const char *err)
     worker_tick(upstream->worker);
     upstream->notified = false;
     size_t before = upstream->out.len;
-    if (io_flush(&upstream->io, &upstream->out))
+    if (io_flush(&upstream->io, &upstream->out) ||
+        (upstream->out.len == 0 && splice_write(&upstream->pipe, upstream->io.fd)))
         on_write_error(upstream);
     else if (upstream->out.len < before)
         upstream->exchange->sent_any = true;
@@ -209,7 +237,7 @@ static void on_writable(h2o_socket_t *sock, const char *err)
 static enum outcome complete(struct upstream *upstream, size_t leftover)
 {
     bool clean = upstream->keep_alive && upstream->request_sent && !upstream->write_broken &&
-                 upstream->out.len == 0 && leftover == 0 && upstream->body.kind != BODY_CLOSE;
+                 waiting(upstream) == 0 && leftover == 0 && upstream->body.kind != BODY_CLOSE;
     upstream->exchange->upstream = NULL;
     upstream->exchange = NULL;
     http1_body_free(&upstream->body);
@@ -262,6 +290,36 @@ static enum outcome on_body(struct upstream *upstream, char *buf, size_t len)
     if (result)
         return result < 0 ? FAILED : ENDED;
     return after_piece(upstream, &piece, leftover);
+}
+
+/* Nothing follows the body, neither bytes nor an end: a read would have shown it. */
+static bool is_quiet(const struct upstream *upstream)
+{
+    char byte;
+    return recv(upstream->io.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
+/* True where a piece of the body went into the client's pipe, which *outcome tells about. What
+ * cannot be spliced now is read: that finds out why. */
+static bool splice_body(struct upstream *upstream, enum outcome *outcome)
+{
+    struct exchange *exchange = upstream->exchange;
+    struct http1_body *body = &upstream->body;
+    bool can = upstream->large && upstream->bulk && !upstream->io.tls && !exchange->stream &&
+               exchange->ops->pipe;
+    struct splice_pipe *pipe = can ? exchange->ops->pipe(exchange) : NULL;
+    if (!pipe)
+        return false;
+    size_t most = exchange_splice_most(exchange, body->left);
+    struct piece piece = {.len = splice_read(pipe, upstream->io.fd, most)};
+    upstream->bulk = piece.len >= SPLICE_SPARSE;
+    if (piece.len == 0)
+        return false;
+    body->left -= piece.len;
+    piece.end = body->ended = body->left == 0;
+    size_t leftover = piece.end && !is_quiet(upstream);
+    *outcome = exchange_body(exchange, &piece) ? FAILED : after_piece(upstream, &piece, leftover);
+    return true;
 }
 
 /* Keep-Alive: timeout=N, less a margin for the way. */
@@ -318,6 +376,7 @@ static enum outcome on_final(struct upstream *upstream, struct http1_head *head,
     http1_drop_hop_by_hop(head);
     upstream->head_done = true;
     http1_body_init(&upstream->body, head->body, head->content_length);
+    upstream->large = head->body == BODY_LENGTH && head->content_length >= BODY_BULK;
     if (read_piece(upstream, rest, len, &piece, &leftover))
         return broken(exchange, "the framing of the body is malformed");
     int result = exchange_respond(exchange, &response, &piece);
@@ -425,8 +484,13 @@ void upstream_on_read(h2o_socket_t *sock, const char *err)
     struct upstream *upstream = sock->data;
     struct exchange *exchange = upstream->exchange;
     char *buf = upstream->worker->priv->buffer;
+    enum outcome outcome;
     (void)err;
     worker_tick(upstream->worker);
+    if (!upstream->idle && splice_body(upstream, &outcome)) {
+        settle(exchange, outcome);
+        return;
+    }
     ssize_t n = io_read(&upstream->io, buf, WORKER_BUFFER);
     if (n == IO_AGAIN)
         return;
@@ -439,6 +503,7 @@ void upstream_on_read(h2o_socket_t *sock, const char *err)
         return;
     }
     upstream->answered = true;
+    upstream->bulk = n >= SPLICE_BULK;
     settle(exchange, upstream->head_done ? on_body(upstream, buf, (size_t)n)
                                          : on_head(upstream, buf, (size_t)n));
 }
@@ -458,6 +523,7 @@ static void begin(struct upstream *upstream)
     upstream->answered = false;
     upstream->head_done = false;
     upstream->paused = false;
+    upstream->large = upstream->bulk = false;
     http1_body_init(&upstream->body, BODY_NONE, 0);
 }
 
@@ -508,6 +574,11 @@ void upstream_body_ready(struct exchange *exchange)
         exchange->collect(exchange);
     else if (upstream && !upstream->connecting && !upstream->request_sent)
         settle(exchange, pump(upstream));
+}
+
+bool upstream_piped(const struct exchange *exchange)
+{
+    return exchange->upstream && exchange->upstream->pipe.held;
 }
 
 void upstream_drained(struct exchange *exchange)

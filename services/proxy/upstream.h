@@ -27,8 +27,11 @@ struct upstream {
     bool head_done;
     bool keep_alive;
     int64_t idle_since_ms, idle_limit_ms;
+    bool large; /* the answer's body is */
+    bool bulk;  /* and comes in large pieces */
     struct io_queue out;
-    struct io_queue in; /* an incomplete head */
+    struct splice_pipe pipe; /* to be written behind `out` */
+    struct io_queue in;      /* an incomplete head */
     struct http1_body body;
 };
 

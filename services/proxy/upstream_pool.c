@@ -64,6 +64,7 @@ void upstream_close(struct upstream *upstream)
     if (upstream->next)
         upstream->next->link = upstream->link;
     io_queue_free(&upstream->out);
+    splice_drop(&upstream->pipe);
     io_queue_free(&upstream->in);
     http1_body_free(&upstream->body);
     worker_bury(upstream->worker, &upstream->grave, release);
