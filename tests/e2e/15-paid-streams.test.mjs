@@ -195,6 +195,53 @@ test('events are counted, and an ending subscription ends the stream with an eve
   wire.close();
 });
 
+const spliced = () => stack.proxy.metric('octroi_proxy_spliced_bytes_total');
+const paid = (buyer, method, length) => `${method} /v1/streams/large HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer ${buyer.accessToken}\r\nContent-Length: ${length}\r\n\r\n`;
+
+test('large bodies that go through a pipe are billed to the byte', async () => {
+  const buyer = await subscriber('bulk');
+  const size = 12 * 2 ** 20 + 1;
+  streaming = (request, answer) => {
+    request.resume().on('end', () => answer.writeHead(200, { 'content-length': size }).end(Buffer.alloc(size, 'x')));
+  };
+  const before = await spliced();
+  const wire = await connect(stack.ports.proxy);
+  for (let i = 0; i < 2; i += 1) {
+    wire.write(paid(buyer, 'POST', size));
+    wire.write(Buffer.alloc(size, 'y'));
+    assert.equal((await wire.response()).body.length, size);
+  }
+  wire.close();
+  const usage = await ledger(buyer, ({ used }) => used.bytes >= 4 * size);
+  assert.equal(usage.used.bytes, 4 * size);
+  assert.equal(usage.used.requests, 2);
+  await waitUntil('the count', async () => (await spliced()) - before > size);
+});
+
+test('bytes that run out in the middle of a large body cut it, in either direction', async () => {
+  const size = 32 * 2 ** 20;
+  const quota = 4194304;
+  const least = quota - 4 * 65536; // the piece that is refused, and what waited to be written
+  const most = quota + 3 * 1048576;
+  let got = 0;
+  streaming = (request, answer) => {
+    if (request.method === 'GET') answer.writeHead(200, { 'content-length': size }).end(Buffer.alloc(size, 'x'));
+    else request.on('data', (data) => { got += data.length; }).on('error', () => {});
+  };
+  const down = await connect(stack.ports.proxy);
+  down.write(paid(await subscriber('sip'), 'GET', 0));
+  const { line } = await down.head();
+  assert.match(line, / 200 /);
+  const { length } = await down.rest();
+  assert.ok(length >= least && length < most, `${length} bytes came`);
+  const up = await connect(stack.ports.proxy);
+  up.socket.on('error', () => {});
+  up.write(paid(await subscriber('sip'), 'POST', size));
+  up.write(Buffer.alloc(size, 'y'));
+  await up.rest();
+  assert.ok(got >= least && got < most, `${got} bytes came`);
+});
+
 test('bytes that run out end an event stream with the problem', async () => {
   const buyer = await subscriber('sip');
   const block = `data: ${'x'.repeat(60_000)}\n\n`;
