@@ -21,8 +21,6 @@
 #define READY    "OCTROI_READY_FD"
 #define LIMIT_MS 60000
 
-extern char **environ;
-
 static bool is_listening(int fd)
 {
     int on = 0;

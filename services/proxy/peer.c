@@ -32,7 +32,7 @@ void peer_set(struct peer *peer, const struct sockaddr *sa)
 void peer_local(struct peer *peer, int fd)
 {
     static const struct address unknown;
-    struct sockaddr_storage storage;
+    struct sockaddr_storage storage = {.ss_family = AF_UNSPEC};
     void *sa = &storage;
     socklen_t len = sizeof(storage);
     if (memcmp(&peer->local, &unknown, sizeof(unknown)) != 0 || getsockname(fd, sa, &len))
