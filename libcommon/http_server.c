@@ -18,11 +18,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#define HEAD_MEMORY  (32 * 1024)   /* of a connection: request line, headers, answer's headers */
-#define DISCARD_MAX  (1024 * 1024) /* read and thrown away so that a client sees its refusal */
-#define SWEEP_NS     1000000000
-#define MAX_THREADS  256
-#define DEFAULT_IDLE 30
+#define FINISH_MS      1000
+#define FINISH_STEP_MS 10
+#define HEAD_MEMORY    (32 * 1024)   /* of a connection: request line, headers, answer's headers */
+#define DISCARD_MAX    (1024 * 1024) /* read and thrown away so that a client sees its refusal */
+#define SWEEP_NS       1000000000
+#define MAX_THREADS    256
+#define DEFAULT_IDLE   30
 
 struct http_server {
     struct http_server_options options;
@@ -349,10 +351,23 @@ static void stop_workers(struct http_server *server)
         pthread_join(server->threads[i], NULL);
 }
 
+/* Who was accepted before the listener was handed over has perhaps not been heard yet. */
+static void let_finish(struct http_server *server)
+{
+    for (int64_t waited_ms = 0; waited_ms < FINISH_MS; waited_ms += FINISH_STEP_MS) {
+        if (MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS)
+                ->num_connections == 0)
+            return;
+        usleep(FINISH_STEP_MS * 1000);
+    }
+}
+
 void http_server_stop(struct http_server **server)
 {
     if (*server == NULL)
         return;
+    if ((*server)->daemon != NULL && atomic_load(&(*server)->draining))
+        let_finish(*server);
     stop_workers(*server);
     if ((*server)->daemon != NULL)
         MHD_stop_daemon((*server)->daemon);
