@@ -97,7 +97,8 @@ static const struct config_field limits_fields[] = {
     CONFIG_FIELD(struct file_limits, bytes, "bytes", CONFIG_SIZE, .max = LIMIT_MAX,
                  .doc = "bytes in and out a period; 0: no limit"),
     CONFIG_FIELD(struct file_limits, messages, "messages", CONFIG_INT, .max = LIMIT_MAX,
-                 .doc = "WebSocket messages and events a period; 0: no limit"),
+                 .doc = "WebSocket messages a period; 0: no limit. Events of a stream are "
+                        "counted, and not charged"),
     CONFIG_FIELD(struct file_limits, cost, "cost", CONFIG_INT, .max = LIMIT_MAX,
                  .doc = "GraphQL cost a period; 0: no limit"),
     CONFIG_FIELD(struct file_limits, bandwidth, "bandwidth", CONFIG_INT, .max = UINT16_MAX,
