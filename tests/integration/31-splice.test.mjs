@@ -219,7 +219,7 @@ describe('bodies pass whole, and connections are kept', () => {
 describe('who is slow', () => {
   test('a client that does not read holds its origin back, and has it all in the end', async () => {
     let written = 0;
-    const total = 4 * block.length;
+    const total = 6 * block.length; // more than the kernel's buffers hold, however far it lets them grow
     await serve(async (wire) => {
       await wire.request();
       wire.write(HEAD(total));
@@ -231,7 +231,7 @@ describe('who is slow', () => {
     wire.write(GET());
     let last = -1;
     await waitUntil('the origin to be held back', () => { const still = written === last; last = written; return still && written > 0; }, { every: 300 });
-    assert.ok(written < total / 2, `${written} bytes were taken`);
+    assert.ok(written < total, `${written} bytes were taken`);
     assert.ok(rss() - before < 4e6, `grew by ${rss() - before}`);
     const sum = createHash('sha256');
     wire.socket.resume();
@@ -239,7 +239,7 @@ describe('who is slow', () => {
     let left = total;
     for (; left > MB; left -= MB) sum.update(await wire.take(MB));
     sum.update(await wire.take(left));
-    assert.equal(sum.digest('hex'), hash(Buffer.concat([block, block, block, block])));
+    assert.equal(sum.digest('hex'), hash(Buffer.concat(Array(6).fill(block))));
     wire.close();
   });
 
