@@ -131,8 +131,6 @@ void service_stalled(struct service *service, bool stalled);
 int service_inherited(struct service *service, const char *name);
 /* From hand_over: the descriptor stays the caller's. */
 void service_offer(struct service *service, const char *name, int fd);
-/* Another process serves what this one did: its sockets live on. */
-bool service_replaced(const struct service *service);
 
 /* Any thread: ends the process as TERM does. */
 void service_quit(struct service *service);

@@ -124,11 +124,6 @@ void service_upgrade_tell(struct service *service)
     upgrade->tell_fd = -1;
 }
 
-bool service_replaced(const struct service *service)
-{
-    return service->upgrade.replaced;
-}
-
 void service_offer(struct service *service, const char *name, int fd)
 {
     if (fd >= 0)

@@ -373,8 +373,3 @@ void route_table_free(struct route_table **table)
     free(*table);
     *table = NULL;
 }
-
-size_t route_table_count(const struct route_table *table)
-{
-    return table->count;
-}

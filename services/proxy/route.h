@@ -65,7 +65,6 @@ struct route_table;
 int route_table_new(const struct proxy_config *config, const struct pool_set *pools,
                     struct route_table **out, struct err *err) MUST_USE;
 void route_table_free(struct route_table **table);
-size_t route_table_count(const struct route_table *table);
 
 /* `host` is lower case without port; `path` is in normal form. NULL: no route. */
 const struct route *route_match(const struct route_table *table, h2o_iovec_t host,
