@@ -18,14 +18,12 @@ void move_clear(struct moves *moves)
 
 bool move_announce(const struct moves *moves, struct metrics *metrics)
 {
-    bool hinted = false;
     for (size_t i = 0; i < moves->count; i++) {
         const struct move *move = &moves->items[i];
         ledger_announce(metrics, move->payment, move->revision, move->first, &move->move,
                         move->block, move->reason[0] == '\0' ? NULL : move->reason);
-        hinted = hinted || move->move.hint != LEDGER_HINT_NONE;
     }
-    return hinted;
+    return moves->count > 0;
 }
 
 static const struct pg_stmt write_move = {
@@ -48,6 +46,10 @@ static const struct pg_stmt write_move = {
     "  ON CONFLICT (payment_id) DO UPDATE SET revision = excluded.revision, kind = excluded.kind, "
     "attempts = 0,"
     "     created_at = clock_timestamp(), next_at = clock_timestamp()"
+    "), told AS ("
+    "  INSERT INTO event_outbox (follower, type, subject, data)"
+    "  SELECT follower, 'payment.' || state, id, payment_event_data(moved::payment, $4::text) FROM "
+    "moved WHERE payment_tells(state)"
     ") SELECT revision FROM moved"};
 
 int move_write(struct pg_conn *conn, const struct move_from *from, enum ledger_cause cause,

@@ -1,5 +1,6 @@
-/* One move of a payment as rows: the payment, its line in the audit trail, and the hint for subd,
- * in one statement. Shared by the leader's steps and by the answer of subd. */
+/* One move of a payment as rows: the payment, its line in the audit trail, the hint for subd and
+ * the event for everybody, in one statement. Shared by the leader's steps and by the answer of
+ * subd. */
 #ifndef PAYD_MOVE_H
 #define PAYD_MOVE_H
 
@@ -26,7 +27,7 @@ struct moves {
 void move_add(struct moves *moves, const struct move *move);
 void move_clear(struct moves *moves);
 #define AUTO_MOVES CLEANUP(move_clear)
-/* Counts and logs them; true where one has a hint. */
+/* Counts and logs them; true where there is something for the relays. */
 bool move_announce(const struct moves *moves, struct metrics *metrics);
 
 struct move_from {

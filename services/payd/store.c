@@ -76,6 +76,9 @@ static const struct pg_stmt payment_add = {
     "block_hash, log_index, mined_at, seen_at) "
     "  VALUES ($1, $2, 1, 'seen', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, "
     "$17, now(), now()) RETURNING *"
+    "), told AS ("
+    "  INSERT INTO event_outbox (follower, type, subject, data) SELECT follower, 'payment.seen', "
+    "id, payment_event_data(added::payment, NULL) FROM added"
     ") INSERT INTO payment_event (payment_id, revision, state, tx_hash, block_number, block_hash, "
     "epoch) SELECT id, revision, state, tx_hash, block_number, block_hash, $18::bigint FROM added"};
 static const struct pg_stmt payment_place = {
