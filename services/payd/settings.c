@@ -118,6 +118,40 @@ static const struct config_field relay_fields[] = {
 static const struct config_schema relay_schema = {
     "relay", sizeof(struct settings_relay), relay_fields, ARRAY_LEN(relay_fields), NULL, NULL};
 
+static const struct config_field wallet_fields[] = {
+    CONFIG_FIELD(struct settings_wallet, keystore, "keystore", CONFIG_STRING, .fallback = "",
+                 .doc = "the operator's key: a Web3 keystore file (version 3); without it and "
+                        "mnemonic_file there is no wallet"),
+    CONFIG_FIELD(struct settings_wallet, password_file, "password_file", CONFIG_STRING,
+                 .fallback = "", .doc = "file with the keystore's password"),
+    CONFIG_FIELD(struct settings_wallet, mnemonic_file, "mnemonic_file", CONFIG_STRING,
+                 .fallback = "", .doc = "in place of a keystore: file with a BIP-39 mnemonic"),
+    CONFIG_FIELD(struct settings_wallet, path, "path", CONFIG_STRING,
+                 .fallback = "m/44'/60'/0'/0/0", .doc = "BIP-44 path of the mnemonic's key"),
+    CONFIG_FIELD(struct settings_wallet, user, "user", CONFIG_STRING, .fallback = "",
+                 .doc = "the signer process becomes this user where payd runs as root; empty: "
+                        "it stays what payd is"),
+    CONFIG_FIELD(struct settings_wallet, max_fee_per_gas, "max_fee_per_gas", CONFIG_INT,
+                 .fallback = "200000000000", .min = 1, .max = 1000000000000000,
+                 .doc = "most that a unit of gas may cost, in wei; above it the wallet waits"),
+    CONFIG_FIELD(struct settings_wallet, max_priority_fee_per_gas, "max_priority_fee_per_gas",
+                 CONFIG_INT, .fallback = "2000000000", .min = 0, .max = 1000000000000000,
+                 .doc = "most of it that goes to the block's maker, in wei; a first transaction "
+                        "offers half of it at most, so that it can be replaced"),
+    CONFIG_FIELD(struct settings_wallet, gas_limit, "gas_limit", CONFIG_INT, .fallback = "500000",
+                 .min = 21000, .max = 30000000, .doc = "most gas of one transaction"),
+    CONFIG_FIELD(struct settings_wallet, bump_after_ms, "bump_after", CONFIG_DURATION,
+                 .fallback = "60s", .min = 200, .max = 86400000,
+                 .doc = "a transaction that is not mined after so long is replaced by one that "
+                        "offers more"),
+    CONFIG_FIELD(struct settings_wallet, bump, "bump", CONFIG_PERCENT, .fallback = "15%",
+                 .doc = "how much more; nodes refuse less than 10%"),
+    CONFIG_FIELD(struct settings_wallet, poll_ms, "poll", CONFIG_DURATION, .fallback = "1s",
+                 .min = 20, .max = 60000, .doc = "how often the wallet looks what is to be done"),
+};
+static const struct config_schema wallet_schema = {
+    "wallet", sizeof(struct settings_wallet), wallet_fields, ARRAY_LEN(wallet_fields), NULL, NULL};
+
 static const struct config_field root_fields[] = {
     SERVICE_CONFIG_FIELDS(struct settings, service, "127.0.0.1:9482"),
     CONFIG_FIELD(struct settings, http, "http", CONFIG_SECTION, .section = &http_schema,
@@ -130,7 +164,23 @@ static const struct config_field root_fields[] = {
                  .required = true, .doc = "the chain and our contract on it"),
     CONFIG_FIELD(struct settings, relay, "relay", CONFIG_SECTION, .section = &relay_schema,
                  .doc = "telling subd"),
+    CONFIG_FIELD(struct settings, wallet, "wallet", CONFIG_SECTION, .section = &wallet_schema,
+                 .doc = "the operator's wallet: refunds, revocations and withdrawals on the chain"),
 };
+
+static int wallet_check(const struct settings_wallet *wallet, struct err *err)
+{
+    bool keystore = wallet->keystore[0] != '\0', mnemonic = wallet->mnemonic_file[0] != '\0';
+    if (keystore && mnemonic)
+        return err_set(err, "wallet: either keystore or mnemonic_file");
+    if (keystore && wallet->password_file[0] == '\0')
+        return err_set(err, "wallet.password_file: missing");
+    if (wallet->bump < 10)
+        return err_set(err, "wallet.bump: less than 10%%");
+    if (wallet->max_priority_fee_per_gas > wallet->max_fee_per_gas)
+        return err_set(err, "wallet.max_priority_fee_per_gas: above max_fee_per_gas");
+    return 0;
+}
 
 static int check(void *section, struct err *err)
 {
@@ -144,7 +194,7 @@ static int check(void *section, struct err *err)
     }
     int rc = settings_target(&settings->chain, &target, err);
     settings_target_clear(&target);
-    return rc;
+    return rc != 0 ? rc : wallet_check(&settings->wallet, err);
 }
 
 const struct config_schema settings_schema = {

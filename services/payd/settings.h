@@ -42,6 +42,17 @@ struct settings_relay {
     int64_t retry_min_ms, retry_max_ms;
 };
 
+/* Without keystore and mnemonic_file there is no wallet. Fees in wei. */
+struct settings_wallet {
+    const char *keystore, *password_file;
+    const char *mnemonic_file, *path;
+    const char *user; /* the signer process becomes it; empty: stays */
+    int64_t max_fee_per_gas, max_priority_fee_per_gas;
+    int64_t gas_limit;
+    int64_t bump_after_ms, bump; /* percent */
+    int64_t poll_ms;
+};
+
 struct settings {
     struct service_config service;
     struct settings_http http;
@@ -49,6 +60,7 @@ struct settings {
     struct bus_config nats;
     struct settings_chain chain;
     struct settings_relay relay;
+    struct settings_wallet wallet;
 };
 
 extern const struct config_schema settings_schema;
