@@ -38,6 +38,7 @@ bench: ## compare with nginx and HAProxy on this machine
 	@node bench/run.mjs
 	@$(MAKE) --no-print-directory contracts
 	@node bench/paid.mjs
+	@node bench/quotes.mjs
 
 format: ## format the C sources
 	@git ls-files '*.c' '*.h' | xargs clang-format-14 -i

@@ -22,7 +22,9 @@ struct load_options load_options = {.mode = LOAD_HTTP,
                                     .connections = 64,
                                     .seconds = 2,
                                     .warmup = 0.3,
-                                    .bytes = 64};
+                                    .bytes = 64,
+                                    .bodies = "",
+                                    .status = "200"};
 
 static struct {
     uint64_t done, lost, closed, resumed, issued;
@@ -36,6 +38,31 @@ static size_t opened, held;
 static struct load_conn *free_conns;
 static int64_t start_ns, measure_ns, end_ns;
 static bool ending;
+static char *bodies, *next_body;
+
+static void read_bodies(void)
+{
+    FILE *file = load_options.bodies[0] ? fopen(load_options.bodies, "re") : NULL;
+    size_t len = 0;
+    if (!load_options.bodies[0])
+        return;
+    if (!file || getdelim(&bodies, &len, '\0', file) <= 0)
+        net_die(load_options.bodies);
+    fclose(file);
+    next_body = bodies;
+}
+
+const char *load_body(size_t *len)
+{
+    const char *body = next_body;
+    *len = bodies ? strcspn(body, "\n") : 0;
+    if (*len == 0)
+        return "";
+    next_body += *len + (body[*len] == '\n');
+    if (*next_body == '\0')
+        next_body = bodies;
+    return body;
+}
 
 static int64_t seconds_ns(double seconds)
 {
@@ -217,6 +244,8 @@ static const struct {
     {"-to", TEXT, &load_options.address},
     {"-path", TEXT, &load_options.path},
     {"-paths", PATHS, &load_options.paths},
+    {"-bodies", TEXT, &load_options.bodies},
+    {"-status", TEXT, &load_options.status},
     {"-header", TEXT, &load_options.header},
     {"-connections", SIZE, &load_options.connections},
     {"-seconds", NUMBER, &load_options.seconds},
@@ -285,6 +314,7 @@ int main(int argc, char **argv)
         return 2;
     }
     prctl(PR_SET_TIMERSLACK, 1);
+    read_bodies();
     int epoll = epoll_create1(EPOLL_CLOEXEC);
     conns = calloc(load_options.connections, sizeof(*conns));
     if (!conns)

@@ -27,6 +27,8 @@ struct load_options {
     uint64_t bytes; /* of an upload or a message */
     unsigned paths; /* a number below it is added to the path */
     bool tls, resume, http2;
+    const char *bodies; /* file whose lines are posted in turn, as JSON; empty: none */
+    const char *status; /* that every answer must have */
 };
 
 enum load_state {
@@ -60,6 +62,8 @@ void load_ready(struct load_conn *conn);
 void load_done(struct load_conn *conn, bool close);
 void load_lost(struct load_conn *conn, const char *why);
 void load_resumed(void);
+/* The next body to post; empty: none. */
+const char *load_body(size_t *len);
 
 /* load_conn.c */
 void load_conn_init(int epoll);

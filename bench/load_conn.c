@@ -143,7 +143,9 @@ static size_t request_text(char *out, size_t size)
 {
     static unsigned turn;
     const struct load_options *options = &load_options;
-    char path[256], length[64] = "";
+    char path[256], length[96] = "";
+    size_t body_len;
+    const char *body = load_body(&body_len);
     /* A stride through the paths, so that neighbours do not share what was just looked at. */
     turn += 7919;
     if (options->paths)
@@ -153,10 +155,14 @@ static size_t request_text(char *out, size_t size)
     if (options->mode == LOAD_UPLOAD)
         snprintf(length, sizeof(length), "Content-Length: %llu\r\n",
                  (unsigned long long)options->bytes);
-    int n = snprintf(out, size, "%s %s HTTP/1.1\r\nHost: bench\r\nUser-Agent: load\r\n%s%s%s%s\r\n",
-                     options->mode == LOAD_UPLOAD ? "POST" : "GET", path, length,
-                     options->mode == LOAD_HANDSHAKE ? "Connection: close\r\n" : "",
-                     options->header, options->header[0] ? "\r\n" : "");
+    else if (body_len)
+        snprintf(length, sizeof(length),
+                 "Content-Type: application/json\r\nContent-Length: %zu\r\n", body_len);
+    int n =
+        snprintf(out, size, "%s %s HTTP/1.1\r\nHost: bench\r\nUser-Agent: load\r\n%s%s%s%s\r\n%.*s",
+                 options->mode == LOAD_UPLOAD || body_len ? "POST" : "GET", path, length,
+                 options->mode == LOAD_HANDSHAKE ? "Connection: close\r\n" : "", options->header,
+                 options->header[0] ? "\r\n" : "", (int)body_len, body);
     return (size_t)n;
 }
 
@@ -271,7 +277,7 @@ static size_t take_head(struct load_conn *conn, const char *data, size_t len)
         return 0;
     }
     size_t head = (size_t)(end - text) + 4;
-    const char *wanted = conn->state == LOAD_UPGRADING ? "101" : "200";
+    const char *wanted = conn->state == LOAD_UPGRADING ? "101" : load_options.status;
     if (head < 12 || memcmp(text + 9, wanted, 3) != 0) {
         load_lost(conn, "status");
         return 0;

@@ -1,6 +1,7 @@
 /* payd's verbs on the wire, as tables. */
 #include "libcommon/proto/payment.h"
 
+#include "libcommon/eth/hex.h"
 #include "libcommon/proto/sub.h"
 #include "libcommon/proto/wire.h"
 
@@ -10,6 +11,12 @@ static bool is_payment_id(const char *text, size_t len)
 {
     return len == PAYMENT_ID_LEN && text[0] == '0' && text[1] == 'x' &&
            strspn(text + 2, "0123456789abcdef") == PAYMENT_ID_LEN - 2;
+}
+
+static bool is_address(const char *text, size_t len)
+{
+    uint8_t address[20];
+    return len == 42 && hex_address(text, address, NULL) == 0;
 }
 
 static const struct wire_field hint_fields[] = {
@@ -42,6 +49,8 @@ static const struct wire_field slot_fields[] = {
     {"head", INT_OF(struct payment_slot, head, 0)},
     {"chain_id", .kind = WIRE_UINT, SLOT(chain_id), .min = 1, .max = INT64_MAX},
     {"contract", .kind = WIRE_ADDRESS, SLOT(contract)},
+    {"signer", .kind = WIRE_TEXT, SLOT(signer), .min = 42, .max = 42, .valid = is_address,
+     .rule = "an address", .optional = true},
 };
 WIRE_SHAPE(slot_shape, struct payment_slot, slot_fields);
 

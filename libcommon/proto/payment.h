@@ -36,6 +36,7 @@ struct payment_slot {
     int64_t head;
     uint64_t chain_id;
     uint8_t contract[20];
+    char signer[43]; /* the contract's quote signer at `head`, EIP-55; "" before it is known */
 };
 
 char *payment_slot_request_encode(const struct payment_slot_request *request);

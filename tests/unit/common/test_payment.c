@@ -43,7 +43,7 @@ static void slots(void **state)
 {
     (void)state;
     struct payment_slot_request request = {.service_id = word_from_u64(9)}, request_back;
-    struct payment_slot slot = {word_from_u64(5), true, false, 1234, 4441, {0}}, slot_back;
+    struct payment_slot slot = {word_from_u64(5), true, false, 1234, 4441, {0}, ""}, slot_back;
     struct err err;
     assert_int_equal(hex_address(ADDR, request.subscriber, &err), 0);
     memcpy(slot.contract, request.subscriber, 20);
@@ -61,6 +61,15 @@ static void slots(void **state)
     assert_int_equal(payment_slot_decode(text, strlen(text), &slot_back, &err), 0);
     assert_memory_equal(&slot_back.slot, &slot.slot, 32);
     assert_true(slot_back.pending && !slot_back.revoked && slot_back.chain_id == 4441);
+    assert_string_equal(slot_back.signer, "");
+    memcpy(slot.signer, ADDR, sizeof(ADDR));
+    AUTO_FREE char *signed_by = payment_slot_encode(&slot);
+    assert_contains(signed_by, "\"signer\":\"" ADDR "\"}");
+    assert_int_equal(payment_slot_decode(signed_by, strlen(signed_by), &slot_back, &err), 0);
+    assert_string_equal(slot_back.signer, ADDR);
+    signed_by[strlen(signed_by) - 3] ^= 1;
+    assert_int_equal(payment_slot_decode(signed_by, strlen(signed_by), &slot_back, &err), -1);
+    assert_contains(err.msg, "signer: must be an address");
 
     static const char wrong[] = "{\"subscriber\":\"0x5FbDB2315678afecb367f032d93F642f64180aA3\","
                                 "\"service_id\":\"0x09\"}";
