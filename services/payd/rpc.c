@@ -1,116 +1,48 @@
-/* The transport to the nodes: libcurl, one handle and one kept connection for each endpoint,
- * answers bounded in size and time. Owns which endpoint is asked. Nothing of a URL but scheme, host
- * and port leaves this file, because keys stand in paths, queries and user parts; a node's own
- * words are withheld where they repeat such a part. */
+/* Whom to ask, and whether what came is an answer. Every step that reads a chain is pinned to one
+ * endpoint, because two nodes' answers put together can be a chain that neither has. A node's own
+ * words are withheld where they repeat a part of its URL. */
 #include "services/payd/rpc.h"
 
-#include "libcommon/buf.h"
 #include "libcommon/eth/abi.h"
 #include "libcommon/log.h"
-#include "services/payd/jsonrpc.h"
+#include "services/payd/endpoint.h"
 
-#include <curl/curl.h>
-#include <pthread.h>
 #include <string.h>
+#include <strings.h>
 
-#define SECRET_MIN 6 /* a shorter part of a URL is no key, and could stand in any message */
-
-struct endpoint {
-    const struct rpc_endpoint *config;
-    char name[128];
-    CURL *curl;
-    bool checked;         /* it named the right chain id since it last failed */
-    bool was_away;        /* so that a change is logged once */
-    int64_t failures;     /* in a row */
-    int64_t asleep_until; /* monotonic ms */
+struct node {
+    struct endpoint *endpoint;
+    struct breaker breaker;
+    bool checked;    /* it named the right chain id since it last failed */
+    bool was_away;   /* so that a change is logged once */
+    bool one_by_one; /* it refuses batches */
+    bool behind;
 };
 
 struct rpc {
     struct rpc_options options;
-    struct endpoint *endpoints;
-    struct endpoint *last; /* that answered */
-    struct curl_slist *headers;
+    struct node *nodes;
+    struct node *last; /* that answered */
+    bool pins;
+    struct node *pinned; /* this step's */
     int64_t next_id;
 };
 
-struct reply {
-    struct buf body;
-    const atomic_bool *stop;
+struct question {
+    const struct jsonrpc_call *calls;
+    size_t count;
+    json_t **results;
 };
-
-void rpc_name(const char *url, char out[128])
-{
-    const char *scheme_end = strstr(url, "://");
-    const char *host = scheme_end == NULL ? url : scheme_end + 3;
-    size_t authority = strcspn(host, "/?#");
-    for (size_t i = authority; i > 0; i--) {
-        if (host[i - 1] == '@') {
-            host += i;
-            authority -= i;
-            break;
-        }
-    }
-    int scheme = scheme_end == NULL ? 0 : (int)(scheme_end - url) + 3;
-    snprintf(out, 128, "%.*s%.*s", scheme > 16 ? 0 : scheme, url,
-             (int)(authority > 100 ? 100 : authority), host);
-}
-
-static size_t on_body(char *data, size_t size, size_t count, void *ctx)
-{
-    struct reply *reply = ctx;
-    buf_add(&reply->body, data, size * count);
-    return reply->body.overflow ? 0 : size * count;
-}
-
-static int on_progress(void *ctx, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
-{
-    (void)a, (void)b, (void)c, (void)d;
-    const struct reply *reply = ctx;
-    return reply->stop != NULL && atomic_load(reply->stop) ? 1 : 0;
-}
-
-static void endpoint_open(struct rpc *rpc, struct endpoint *endpoint)
-{
-    CURL *curl = endpoint->curl = curl_easy_init();
-    if (curl == NULL)
-        abort();
-    curl_easy_setopt(curl, CURLOPT_URL, endpoint->config->url);
-    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
-    curl_easy_setopt(curl, CURLOPT_TCP_KEEPALIVE, 1L);
-    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, rpc->headers);
-    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)endpoint->config->timeout_ms);
-    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, (long)rpc->options.connect_ms);
-    curl_easy_setopt(curl, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)rpc->options.max_bytes);
-    curl_easy_setopt(curl, CURLOPT_ACCEPT_ENCODING, NULL);
-    curl_easy_setopt(curl, CURLOPT_USERAGENT, "octroi-payd/" OCTROI_VERSION);
-    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
-    curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
-    curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
-}
-
-static void curl_start(void)
-{
-    curl_global_init(CURL_GLOBAL_DEFAULT);
-}
 
 struct rpc *rpc_new(const struct rpc_options *options)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, curl_start);
     struct rpc *rpc = mem_zalloc(sizeof(*rpc));
     rpc->options = *options;
-    rpc->headers = curl_slist_append(NULL, "Content-Type: application/json");
-    rpc->endpoints = mem_array(options->count, sizeof(*rpc->endpoints));
+    rpc->nodes = mem_array(options->count, sizeof(*rpc->nodes));
     for (size_t i = 0; i < options->count; i++) {
-        struct endpoint *endpoint = &rpc->endpoints[i];
-        endpoint->config = &options->endpoints[i];
-        if (endpoint->config->name != NULL && endpoint->config->name[0] != '\0')
-            snprintf(endpoint->name, sizeof(endpoint->name), "%.127s", endpoint->config->name);
-        else
-            rpc_name(endpoint->config->url, endpoint->name);
-        endpoint_open(rpc, endpoint);
+        rpc->nodes[i].endpoint = endpoint_new(&rpc->options, &options->endpoints[i]);
+        rpc->nodes[i].breaker =
+            (struct breaker){.min_ms = options->backoff_min_ms, .max_ms = options->backoff_max_ms};
     }
     return rpc;
 }
@@ -122,106 +54,160 @@ void rpc_free(struct rpc **rpc_ptr)
     if (rpc == NULL)
         return;
     for (size_t i = 0; i < rpc->options.count; i++)
-        curl_easy_cleanup(rpc->endpoints[i].curl);
-    curl_slist_free_all(rpc->headers);
-    free(rpc->endpoints);
+        endpoint_free(&rpc->nodes[i].endpoint);
+    free(rpc->nodes);
     free(rpc);
 }
 
-/* Whether a text repeats a part of the URL that may be a key. */
-static bool tells_secret(const char *url, const char *text)
+static int64_t now_ms(const struct rpc *rpc)
 {
-    const char *scheme_end = strstr(url, "://");
-    AUTO_FREE char *copy = mem_strdup(scheme_end == NULL ? url : scheme_end + 3);
-    char *authority_end = copy + strcspn(copy, "/?#");
-    char *at = memchr(copy, '@', (size_t)(authority_end - copy));
-    char *save = NULL;
-    /* The host is no secret. */
-    if (at == NULL)
-        memset(copy, '/', (size_t)(authority_end - copy));
-    for (char *part = strtok_r(copy, "/?#&=:@", &save); part != NULL;
-         part = strtok_r(NULL, "/?#&=:@", &save)) {
-        if (strlen(part) >= SECRET_MIN && strstr(text, part) != NULL)
+    return clock_mono_ms(rpc->options.clock);
+}
+
+static bool stopping(const struct rpc *rpc)
+{
+    return rpc->options.stop != NULL && atomic_load(rpc->options.stop);
+}
+
+static void node_failed(struct rpc *rpc, struct node *node, int64_t wait_ms, const char *why)
+{
+    breaker_failed(&node->breaker, now_ms(rpc), wait_ms);
+    node->checked = false;
+    node->one_by_one = false;
+    if (!node->was_away && !rpc->options.quiet)
+        log_warn("RPC endpoint failed", LOG_STR(ENDPOINT, endpoint_name(node->endpoint)),
+                 LOG_STR(ERROR, why));
+    node->was_away = true;
+}
+
+/* Providers say "too often" by errors too, and by codes that also stand for too long a range. */
+static bool too_often(const struct jsonrpc_answer *answer, const char *method)
+{
+    static const char *const words[] = {"rate limit",    "request rate", "too many requests",
+                                        "request count", "throttl",      "compute units",
+                                        "capacity"};
+    if (answer->code == 429 || (answer->code == -32005 && strcmp(method, "eth_getLogs") != 0))
+        return true;
+    for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+        if (strcasestr(answer->message, words[i]) != NULL)
             return true;
     }
     return false;
 }
 
-static void endpoint_failed(struct rpc *rpc, struct endpoint *endpoint, const char *why)
+static int refusal(const struct node *node, const struct jsonrpc_answer *answer, const char *method,
+                   enum rpc_fault *fault, struct err *err)
 {
-    int64_t pause = rpc->options.backoff_min_ms;
-    for (int64_t i = 0; i < endpoint->failures && pause < rpc->options.backoff_max_ms; i++)
-        pause *= 2;
-    if (pause > rpc->options.backoff_max_ms)
-        pause = rpc->options.backoff_max_ms;
-    endpoint->failures++;
-    endpoint->checked = false;
-    endpoint->asleep_until = clock_mono_ms(rpc->options.clock) + pause;
-    if (!endpoint->was_away)
-        log_warn("RPC endpoint failed", LOG_STR(ENDPOINT, endpoint->name), LOG_STR(ERROR, why));
-    endpoint->was_away = true;
-}
-
-static int transfer(struct rpc *rpc, struct endpoint *endpoint, const char *request,
-                    struct reply *reply, enum rpc_fault *fault, struct err *err)
-{
-    long status = 0;
-    curl_easy_setopt(endpoint->curl, CURLOPT_POSTFIELDS, request);
-    curl_easy_setopt(endpoint->curl, CURLOPT_POSTFIELDSIZE, (long)strlen(request));
-    curl_easy_setopt(endpoint->curl, CURLOPT_WRITEDATA, reply);
-    curl_easy_setopt(endpoint->curl, CURLOPT_XFERINFODATA, reply);
-    CURLcode code = curl_easy_perform(endpoint->curl);
-    if (reply->body.overflow || code == CURLE_FILESIZE_EXCEEDED) {
-        *fault = RPC_TOO_LARGE;
-        return err_set(err, "%s: the answer is larger than %lld bytes", endpoint->name,
-                       (long long)rpc->options.max_bytes);
-    }
-    *fault = RPC_AWAY;
-    if (code != CURLE_OK)
-        return err_set(err, "%s: %s", endpoint->name, curl_easy_strerror(code));
-    curl_easy_getinfo(endpoint->curl, CURLINFO_RESPONSE_CODE, &status);
-    /* Some nodes put the status of their error on the HTTP answer too; the body tells. */
-    bool speaks = status == 200 || status == 400 || status == 413 || status == 500;
-    if (!speaks || reply->body.len == 0)
-        return err_set(err, "%s: HTTP status %ld", endpoint->name, status);
-    return 0;
-}
-
-/* -32005 (limit exceeded) is also how providers say "too often"; then another endpoint may serve.
- */
-static int refusal(const struct endpoint *endpoint, const struct jsonrpc_answer *answer,
-                   const char *method, enum rpc_fault *fault, struct err *err)
-{
-    *fault = RPC_REFUSED;
-    const char *words = tells_secret(endpoint->config->url, answer->message)
+    *fault = too_often(answer, method) ? RPC_AWAY : RPC_REFUSED;
+    const char *words = endpoint_tells_secret(node->endpoint, answer->message)
                             ? "(the node's message is withheld: it repeats a part of the URL)"
                             : answer->message;
-    return err_set(err, "%s: %s: error %lld: %s", endpoint->name, method, (long long)answer->code,
-                   words);
+    return err_set(err, "%s: %s: error %lld: %s", endpoint_name(node->endpoint), method,
+                   (long long)answer->code, words);
 }
 
-static int ask_once(struct rpc *rpc, struct endpoint *endpoint, const char *method,
-                    const json_t *params, json_t **result, enum rpc_fault *fault, struct err *err)
+static void results_drop(const struct question *question)
+{
+    for (size_t i = 0; i < question->count; i++) {
+        json_decref(question->results[i]);
+        question->results[i] = NULL;
+    }
+}
+
+/* Takes the answers over; one error among them refuses all. */
+static int results_take(const struct node *node, const struct question *question,
+                        struct jsonrpc_answer *answers, enum rpc_fault *fault, struct err *err)
+{
+    int rc = 0;
+    *fault = RPC_NONE;
+    for (size_t i = 0; i < question->count; i++) {
+        if (rc == 0 && answers[i].failed)
+            rc = refusal(node, &answers[i], question->calls[i].method, fault, err);
+        question->results[i] = MEM_STEAL(answers[i].result);
+    }
+    if (rc != 0)
+        results_drop(question);
+    return rc;
+}
+
+static int ask_one(struct rpc *rpc, struct node *node, const struct jsonrpc_call *call,
+                   json_t **result, int64_t *wait_ms, enum rpc_fault *fault, struct err *err)
 {
     int64_t id = ++rpc->next_id;
-    AUTO_FREE char *request = jsonrpc_request(id, method, json_deep_copy(params));
-    struct reply reply = {{.max = (size_t)rpc->options.max_bytes}, rpc->options.stop};
+    AUTO_FREE char *request = jsonrpc_request(id, call->method, json_deep_copy(call->params));
+    struct endpoint_reply reply;
     AUTO_JSONRPC_ANSWER struct jsonrpc_answer answer = {0};
-    int rc = transfer(rpc, endpoint, request, &reply, fault, err);
-    if (rc == 0)
+    int rc = endpoint_post(node->endpoint, request, &reply, fault, err);
+    *wait_ms = reply.retry_after_ms;
+    if (rc == 0) {
+        *fault = RPC_AWAY;
         rc = jsonrpc_answer_parse(reply.body.data, reply.body.len, id, &answer, err);
+    }
     buf_free(&reply.body);
     if (rc != 0)
         return rc;
-    if (answer.failed)
-        return refusal(endpoint, &answer, method, fault, err);
-    *fault = RPC_NONE;
-    *result = MEM_STEAL(answer.result);
+    struct question question = {call, 1, result};
+    return results_take(node, &question, &answer, fault, err);
+}
+
+/* *singly: it takes no batches; ask one by one. */
+static int ask_batch(struct rpc *rpc, struct node *node, const struct question *question,
+                     bool *singly, int64_t *wait_ms, enum rpc_fault *fault, struct err *err)
+{
+    struct jsonrpc_answer answers[JSONRPC_BATCH_MAX];
+    struct endpoint_reply reply;
+    int64_t id = rpc->next_id + 1;
+    rpc->next_id += (int64_t)question->count;
+    AUTO_FREE char *request = jsonrpc_batch_request(id, question->calls, question->count);
+    int rc = endpoint_post(node->endpoint, request, &reply, fault, err);
+    *wait_ms = reply.retry_after_ms;
+    *singly = rc != 0 && *fault == RPC_AWAY && reply.status >= 400 && reply.status < 500 &&
+              reply.status != 429;
+    if (rc == 0) {
+        bool refused;
+        *fault = RPC_AWAY;
+        rc = jsonrpc_batch_parse(reply.body.data, reply.body.len, id, question->count, answers,
+                                 &refused, err);
+        bool unwell = reply.status == 200 || reply.status == 500;
+        *singly = refused ? rc != 0 || !too_often(&answers[0], "") : rc != 0 && !unwell;
+        if (refused && rc == 0)
+            rc = refusal(node, &answers[0], "batch", fault, err);
+    }
+    buf_free(&reply.body);
+    return rc != 0 ? rc : results_take(node, question, answers, fault, err);
+}
+
+static int ask_singly(struct rpc *rpc, struct node *node, const struct question *question,
+                      int64_t *wait_ms, enum rpc_fault *fault, struct err *err)
+{
+    for (size_t i = 0; i < question->count; i++) {
+        if (ask_one(rpc, node, &question->calls[i], &question->results[i], wait_ms, fault, err) !=
+            0) {
+            results_drop(question);
+            return -1;
+        }
+    }
     return 0;
 }
 
-static int ask(struct rpc *rpc, struct endpoint *endpoint, const char *method, const json_t *params,
-               json_t **result, enum rpc_fault *fault, struct err *err)
+static int ask_once(struct rpc *rpc, struct node *node, const struct question *question,
+                    int64_t *wait_ms, enum rpc_fault *fault, struct err *err)
+{
+    bool singly = question->count == 1 || node->one_by_one;
+    if (!singly) {
+        int rc = ask_batch(rpc, node, question, &singly, wait_ms, fault, err);
+        if (rc == 0 || !singly)
+            return rc;
+        node->one_by_one = true;
+        if (!rpc->options.quiet)
+            log_info("RPC endpoint takes no batches",
+                     LOG_STR(ENDPOINT, endpoint_name(node->endpoint)));
+    }
+    return ask_singly(rpc, node, question, wait_ms, fault, err);
+}
+
+static int ask(struct rpc *rpc, struct node *node, const struct question *question,
+               int64_t *wait_ms, enum rpc_fault *fault, struct err *err)
 {
     static const char *const words[] = {
         [RPC_NONE] = "ok",
@@ -230,76 +216,157 @@ static int ask(struct rpc *rpc, struct endpoint *endpoint, const char *method, c
         [RPC_TOO_LARGE] = "too-large",
     };
     int64_t start = clock_mono_ns(rpc->options.clock);
-    int rc = ask_once(rpc, endpoint, method, params, result, fault, err);
+    int rc = ask_once(rpc, node, question, wait_ms, fault, err);
     double seconds = (double)(clock_mono_ns(rpc->options.clock) - start) / 1e9;
     if (rpc->options.observe != NULL)
-        rpc->options.observe(rpc->options.ctx, endpoint->name, method, words[*fault], seconds);
+        rpc->options.observe(rpc->options.ctx, endpoint_name(node->endpoint),
+                             question->count == 1 ? question->calls[0].method : "batch",
+                             words[*fault], seconds);
     return rc;
 }
 
-static int chain_id_check(struct rpc *rpc, struct endpoint *endpoint, struct err *err)
+static int chain_id_check(struct rpc *rpc, struct node *node, int64_t *wait_ms, struct err *err)
 {
     AUTO_JSON json_t *params = json_array();
     AUTO_JSON json_t *result = NULL;
+    const char *name = endpoint_name(node->endpoint);
+    struct jsonrpc_call call = {"eth_chainId", params};
+    struct question question = {&call, 1, &result};
     enum rpc_fault fault = RPC_NONE;
     struct word word;
     uint64_t id;
-    if (endpoint->checked)
+    if (node->checked)
         return 0;
-    if (ask(rpc, endpoint, "eth_chainId", params, &result, &fault, err) != 0)
+    if (ask(rpc, node, &question, wait_ms, &fault, err) != 0)
         return -1;
     const char *text = json_string_value(result);
     if (text == NULL || word_from_hex(text, &word) != 0 || word_to_u64(&word, &id) != 0)
-        return err_set(err, "%s: eth_chainId: not a quantity", endpoint->name);
+        return err_set(err, "%s: eth_chainId: not a quantity", name);
     if (id != rpc->options.chain_id)
-        return err_set(err, "%s: chain id is %llu, configured is %llu", endpoint->name,
+        return err_set(err, "%s: chain id is %llu, configured is %llu", name,
                        (unsigned long long)id, (unsigned long long)rpc->options.chain_id);
-    endpoint->checked = true;
-    if (endpoint->was_away || endpoint->failures == 0)
-        log_info("RPC endpoint answers", LOG_STR(ENDPOINT, endpoint->name), LOG_UINT(CHAIN_ID, id));
-    endpoint->was_away = false;
+    node->checked = true;
+    if ((node->was_away || node->breaker.failures == 0) && !rpc->options.quiet)
+        log_info("RPC endpoint answers", LOG_STR(ENDPOINT, name), LOG_UINT(CHAIN_ID, id));
+    node->was_away = false;
     return 0;
 }
 
-/* The endpoint answered, be it with a refusal, or failed as an endpoint. */
-static bool answered(enum rpc_fault fault)
+/* true: it answered, be it with a refusal; what it said is in *rc. */
+static bool try_node(struct rpc *rpc, struct node *node, const struct question *question, int *rc,
+                     enum rpc_fault *fault, struct err *err)
 {
-    return fault != RPC_AWAY;
+    int64_t wait_ms = 0;
+    *fault = RPC_AWAY;
+    *rc = chain_id_check(rpc, node, &wait_ms, err);
+    if (*rc == 0)
+        *rc = ask(rpc, node, question, &wait_ms, fault, err);
+    if (*fault != RPC_AWAY) {
+        breaker_answered(&node->breaker);
+        rpc->last = node;
+        if (rpc->pins)
+            rpc->pinned = node;
+        return true;
+    }
+    if (!stopping(rpc))
+        node_failed(rpc, node, wait_ms, err == NULL ? "" : err->msg);
+    return false;
+}
+
+static bool eligible(const struct rpc *rpc, const struct node *node, bool behind)
+{
+    if (rpc->pinned != NULL)
+        return node == rpc->pinned;
+    return node->behind == behind && breaker_state(&node->breaker, now_ms(rpc)) != BREAKER_OPEN;
+}
+
+static int ask_any(struct rpc *rpc, const struct question *question, enum rpc_fault *fault,
+                   struct err *err)
+{
+    bool asked = false;
+    int rc;
+    *fault = RPC_AWAY;
+    for (size_t i = 0; i < 2 * rpc->options.count; i++) {
+        struct node *node = &rpc->nodes[i % rpc->options.count];
+        if (!eligible(rpc, node, i >= rpc->options.count))
+            continue;
+        asked = true;
+        if (try_node(rpc, node, question, &rc, fault, err))
+            return rc;
+        if (stopping(rpc))
+            return err_set(err, "stopping");
+        if (rpc->pinned != NULL)
+            return -1;
+    }
+    return asked ? -1 : err_set(err, "no RPC endpoint is well; the next try comes by itself");
 }
 
 int rpc_call(struct rpc *rpc, const char *method, json_t *params_stolen, json_t **result,
              enum rpc_fault *fault, struct err *err)
 {
     AUTO_JSON json_t *params = params_stolen;
+    struct jsonrpc_call call = {method, params};
+    struct question question = {&call, 1, result};
     *result = NULL;
-    *fault = RPC_AWAY;
-    bool asked = false;
-    for (size_t i = 0; i < rpc->options.count; i++) {
-        struct endpoint *endpoint = &rpc->endpoints[i];
-        if (endpoint->asleep_until > clock_mono_ms(rpc->options.clock))
-            continue;
-        asked = true;
-        *fault = RPC_AWAY;
-        int rc = chain_id_check(rpc, endpoint, err);
-        if (rc == 0)
-            rc = ask(rpc, endpoint, method, params, result, fault, err);
-        if (answered(*fault)) {
-            endpoint->failures = 0;
-            rpc->last = endpoint;
-            return rc;
-        }
-        if (rpc->options.stop != NULL && atomic_load(rpc->options.stop))
-            return err_set(err, "stopping");
-        endpoint_failed(rpc, endpoint, err == NULL ? "" : err->msg);
-    }
-    if (!asked)
-        return err_set(err, "no RPC endpoint is well; the next try comes by itself");
-    return -1;
+    return ask_any(rpc, &question, fault, err);
+}
+
+int rpc_batch(struct rpc *rpc, const struct jsonrpc_call *calls, size_t count, json_t **results,
+              enum rpc_fault *fault, struct err *err)
+{
+    struct question question = {calls, count, results};
+    memset(results, 0, count * sizeof(json_t *));
+    *fault = RPC_REFUSED;
+    if (count == 0 || count > JSONRPC_BATCH_MAX)
+        return err_set(err, "a batch of %zu calls", count);
+    return ask_any(rpc, &question, fault, err);
+}
+
+void rpc_step(struct rpc *rpc)
+{
+    rpc->pins = true;
+    rpc->pinned = NULL;
 }
 
 void rpc_distrust(struct rpc *rpc, const char *why)
 {
-    if (rpc->last != NULL)
-        endpoint_failed(rpc, rpc->last, why);
+    struct node *node = rpc->last;
     rpc->last = NULL;
+    if (node == NULL)
+        return;
+    if (node->breaker.doubts == 0 && !rpc->options.quiet)
+        log_warn("RPC endpoint is not believed", LOG_STR(ENDPOINT, endpoint_name(node->endpoint)),
+                 LOG_STR(ERROR, why));
+    breaker_doubted(&node->breaker, now_ms(rpc));
+}
+
+void rpc_trust(struct rpc *rpc)
+{
+    struct node *node = rpc->last;
+    if (node == NULL)
+        return;
+    if (node->breaker.doubts > 0 && !rpc->options.quiet)
+        log_info("RPC endpoint is believed again",
+                 LOG_STR(ENDPOINT, endpoint_name(node->endpoint)));
+    breaker_trusted(&node->breaker);
+}
+
+void rpc_set_behind(struct rpc *rpc, size_t endpoint, bool behind)
+{
+    rpc->nodes[endpoint].behind = behind;
+}
+
+int rpc_last(const struct rpc *rpc)
+{
+    return rpc->last == NULL ? -1 : (int)(rpc->last - rpc->nodes);
+}
+
+enum breaker_state rpc_breaker(const struct rpc *rpc, size_t endpoint)
+{
+    return breaker_state(&rpc->nodes[endpoint].breaker, now_ms(rpc));
+}
+
+const char *rpc_endpoint_name(const struct rpc *rpc, size_t endpoint)
+{
+    return endpoint_name(rpc->nodes[endpoint].endpoint);
 }

@@ -1,12 +1,14 @@
 /* JSON-RPC over HTTP to an ordered list of endpoints: the first that is well is asked, the next
  * where it is not; one that failed is left alone for a while that grows. Before an endpoint's
- * answers count it must have named the right chain id. Used by one thread; a call blocks up to
- * timeout_ms for each endpoint. */
+ * answers count it must have named the right chain id, after each outage again. Used by one thread;
+ * a call blocks up to timeout_ms for each endpoint. */
 #ifndef PAYD_RPC_H
 #define PAYD_RPC_H
 
 #include "libcommon/clock.h"
 #include "libcommon/json.h"
+#include "services/payd/breaker.h"
+#include "services/payd/jsonrpc.h"
 
 #include <stdatomic.h>
 
@@ -32,9 +34,11 @@ struct rpc_options {
     int64_t connect_ms;
     int64_t backoff_min_ms, backoff_max_ms;
     int64_t max_bytes;
+    bool quiet; /* another rpc tells of these endpoints: log nothing */
     const struct clock *clock;
     const atomic_bool *stop; /* true ends a call that is under way */
-    /* Told of each call; result is "ok" or what was wrong in one word. May be NULL. */
+    /* Told of each POST; method is "batch" for more than one call, result is "ok" or what was wrong
+     * in one word. May be NULL. */
     void (*observe)(void *ctx, const char *endpoint, const char *method, const char *result,
                     double seconds);
     void *ctx;
@@ -46,8 +50,25 @@ void rpc_free(struct rpc **rpc);
 /* Steals params. *result is the caller's. */
 int rpc_call(struct rpc *rpc, const char *method, json_t *params, json_t **result,
              enum rpc_fault *fault, struct err *err) MUST_USE;
+/* All calls answered by one endpoint, in one POST where it takes batches, else one by one. 1 to
+ * JSONRPC_BATCH_MAX calls, whose params stay the caller's. One answer missing, doubled or refused:
+ * -1 and no results. Each result is the caller's. */
+int rpc_batch(struct rpc *rpc, const struct jsonrpc_call *calls, size_t count, json_t **results,
+              enum rpc_fault *fault, struct err *err) MUST_USE;
+
+/* From here to the next rpc_step every answer comes from one endpoint, the first that gives one:
+ * what is read together is one node's view. */
+void rpc_step(struct rpc *rpc);
 /* The endpoint that answered last said something that cannot be: it is left alone for a while. */
 void rpc_distrust(struct rpc *rpc, const char *why);
+/* What it said was of use: earlier distrust is over. */
+void rpc_trust(struct rpc *rpc);
+/* An endpoint that is behind is asked only where all others are away. */
+void rpc_set_behind(struct rpc *rpc, size_t endpoint, bool behind);
+/* The endpoint that answered last; -1: none. */
+int rpc_last(const struct rpc *rpc);
+enum breaker_state rpc_breaker(const struct rpc *rpc, size_t endpoint);
+const char *rpc_endpoint_name(const struct rpc *rpc, size_t endpoint);
 
 /* "https://host:port" of a URL: no user, path or query, where keys may stand. */
 void rpc_name(const char *url, char out[128]);

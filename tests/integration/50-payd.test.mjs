@@ -1,7 +1,6 @@
 // payd against a real chain, PostgreSQL and NATS: payments are found, confirmed and handed on exactly once, whatever
 // the chain takes back, whoever dies, and whatever is away.
 import assert from 'node:assert/strict';
-import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
 import { createPublicClient, createWalletClient, defineChain, http, parseAbi, parseSignature, signatureToCompactSignature } from 'viem';
@@ -10,6 +9,7 @@ import { privateKeyToAccount } from 'viem/accounts';
 import { packTerms, quoteDigest, quoteTypedData, serviceId, subscriptionId, validUntilMinute } from '../../contracts/script/terms.mjs';
 import { Bus } from '../support/bus.mjs';
 import { freePort, removeDirectory, sleep, temporaryDirectory, waitUntil } from '../support/process.mjs';
+import { Relay } from '../support/relay.mjs';
 import { Chain, Nats, Postgres, accounts } from '../support/servers.mjs';
 import { Service } from '../support/service.mjs';
 
@@ -36,45 +36,7 @@ let subd;
 let tester;
 const payds = [];
 
-// Stands before the node, and can be away or talk nonsense.
-class Node {
-  async start() {
-    this.mode = 'pass';
-    this.seen = 0;
-    this.server = createServer(async (request, response) => {
-      const parts = [];
-      for await (const part of request) parts.push(part);
-      this.seen += 1;
-      if (this.mode === 'reset') {
-        request.socket.destroy();
-        return;
-      }
-      if (this.mode === 'hang') return;
-      if (this.mode === 'html') {
-        response.writeHead(503, { 'content-type': 'text/html' });
-        response.end('<html>bad gateway</html>');
-        return;
-      }
-      if (this.mode === 'flood') {
-        response.writeHead(200);
-        response.end(Buffer.alloc(20_000_000, 32));
-        return;
-      }
-      const answer = await fetch(chain.url, { method: 'POST', headers: { 'content-type': 'application/json' }, body: Buffer.concat(parts) });
-      response.writeHead(answer.status, { 'content-type': 'application/json' });
-      response.end(await answer.text());
-    });
-    await new Promise((resolve) => this.server.listen(0, '127.0.0.1', resolve));
-    this.url = `http://127.0.0.1:${this.server.address().port}`;
-    return this;
-  }
-
-  stop() {
-    this.server.closeAllConnections();
-    this.server.close();
-  }
-}
-
+// Stands before the chain, and can be away or talk nonsense.
 let node;
 
 async function payd(name, { rpc = [node.url], settings = {}, database, ready = true } = {}) {
@@ -102,7 +64,7 @@ ${Object.entries(values).map(([key, value]) => `  ${key}: ${value}`).join('\n')}
 
 // Also after a failure: what is left running would lead in the next test.
 async function stopAll() {
-  node.mode = 'pass';
+  node?.clear();
   await Promise.all(payds.splice(0).map((service) => service.stop()));
 }
 
@@ -177,7 +139,7 @@ before(async () => {
   quoted = await new Bus({ port: nats.port, user: 'quoted', password: nats.passwords.quoted }).connect();
   subd = await new Bus({ port: nats.port, user: 'subd', password: nats.passwords.subd }).connect();
   tester = await new Bus({ port: nats.port, user: 'tester', password: 'tester' }).connect();
-  node = await new Node().start();
+  node = await new Relay({ upstream: chain.url }).start();
 });
 
 afterEach(stopAll);
@@ -364,20 +326,19 @@ test('a leader that hangs is replaced, and follows again as a standby', async ()
 });
 
 test('a chain that is away, hangs or talks nonsense is waited for', async () => {
-  node.mode = 'reset';
+  node.fault('reset');
   const a = await payd('away');
   await waitUntil('the chain to count as away', async () => (await slot('away')).error?.code === 'chain-unavailable');
   assert.equal((await quoted.request('octroi.v1.chain.status')).ok, false);
   assert.match(JSON.stringify(await (await fetch(`${a.ops}/readyz`)).json()), /chain/);
-  node.mode = 'pass';
+  node.clear();
   await followed('away');
   for (const mode of ['reset', 'html', 'flood', 'hang']) {
-    node.mode = mode;
+    node.fault(mode);
     await waitUntil(`${mode} to be noticed`, async () => (await slot('away')).error?.code === 'chain-unavailable', { timeout: 20_000 });
     const quote = await bought('away');
     await chain.mine(2);
-    node.mode = 'pass';
-    node.server.closeAllConnections();
+    node.clear();
     await inState(a, quote, 'confirmed');
     assert.deepEqual(await activate(quote, (await get(a, quote.id)).body.revision), { ok: true });
   }

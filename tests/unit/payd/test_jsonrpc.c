@@ -70,6 +70,71 @@ static void a_node_s_words_are_made_printable(void **state)
     assert_string_equal(answer.message, "a??[1m??");
 }
 
+#define OK(id)  "{\"jsonrpc\":\"2.0\",\"id\":" #id ",\"result\":" #id "}"
+#define BAD(id) "{\"jsonrpc\":\"2.0\",\"id\":" #id ",\"error\":{\"code\":-1,\"message\":\"no\"}}"
+
+static void batches_are_answered_whole(void **state)
+{
+    (void)state;
+
+    enum { WHOLE, REFUSED, NEITHER };
+
+    static const struct {
+        const char *text;
+        int want;
+    } cases[] = {
+        {"[" OK(7) "," OK(8) "," OK(9) "]", WHOLE},
+        {"[" OK(9) "," OK(7) "," OK(8) "]", WHOLE},
+        {"[" OK(9) "," BAD(7) "," OK(8) "]", WHOLE},
+        {"[" OK(7) "," OK(8) "]", NEITHER},
+        {"[" OK(7) "," OK(8) "," OK(8) "]", NEITHER},
+        {"[" OK(7) "," BAD(8) "," BAD(8) "]", NEITHER},
+        {"[" OK(7) "," OK(8) "," OK(9) "," OK(9) "]", NEITHER},
+        {"[" OK(6) "," OK(7) "," OK(8) "]", NEITHER},
+        {"[" OK(8) "," OK(9) "," OK(10) "]", NEITHER},
+        {"[" OK(7) "," OK(8) "," OK("9") "]", NEITHER},
+        {"[" OK(7) "," OK(8) "," BAD(null) "]", NEITHER},
+        {"[" OK(7) "," OK(8) ",{\"id\":9,\"result\":1}]", NEITHER},
+        {"[" OK(7) "," OK(8) ",null]", NEITHER},
+        {"[]", NEITHER},
+        {"null", NEITHER},
+        {"", NEITHER},
+        {"[" OK(7) "," OK(8) "," OK(9) "", NEITHER},
+        {BAD(null), REFUSED},
+        {"[" BAD(null) "]", REFUSED},
+        {"{\"jsonrpc\":\"2.0\",\"error\":{\"code\":-32600}}", REFUSED},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct jsonrpc_answer out[3];
+        struct err err;
+        bool refused;
+        const char *text = cases[i].text;
+        int rc = jsonrpc_batch_parse(text, strlen(text), 7, 3, out, &refused, &err);
+        int got = refused && rc == 0 ? REFUSED : rc == 0 ? WHOLE : NEITHER;
+        if (got != cases[i].want)
+            fail_msg("case %zu: %s", i, text);
+        for (size_t k = 0; k < 3; k++) {
+            if (got == WHOLE && !out[k].failed)
+                assert_int_equal(json_integer_value(out[k].result), 7 + k);
+            if (got == NEITHER)
+                assert_null(out[k].result);
+            jsonrpc_answer_clear(&out[k]);
+        }
+    }
+}
+
+static void batches_are_asked_in_order(void **state)
+{
+    (void)state;
+    AUTO_JSON json_t *params = json_pack("[s]", "x");
+    const struct jsonrpc_call calls[] = {{"a", params}, {"b", params}};
+    AUTO_FREE char *text = jsonrpc_batch_request(5, calls, 2);
+    assert_string_equal(text,
+                        "[{\"jsonrpc\":\"2.0\",\"id\":5,\"method\":\"a\",\"params\":[\"x\"]},"
+                        "{\"jsonrpc\":\"2.0\",\"id\":6,\"method\":\"b\",\"params\":[\"x\"]}]");
+}
+
 static void names_hold_no_keys(void **state)
 {
     (void)state;
@@ -99,6 +164,8 @@ int main(void)
         cmocka_unit_test(answers),
         cmocka_unit_test(requests),
         cmocka_unit_test(a_node_s_words_are_made_printable),
+        cmocka_unit_test(batches_are_answered_whole),
+        cmocka_unit_test(batches_are_asked_in_order),
         cmocka_unit_test(names_hold_no_keys),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
