@@ -4,7 +4,15 @@
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createPublicClient, createWalletClient, encodeFunctionData, getAddress, http, isAddress } from 'viem';
+import {
+  createPublicClient,
+  createWalletClient,
+  encodeFunctionData,
+  getAddress,
+  http,
+  isAddress,
+  zeroAddress,
+} from 'viem';
 import { privateKeyToAccount } from 'viem/accounts';
 
 const RPC_PATIENCE_MS = 30_000;
@@ -61,6 +69,19 @@ function tokens() {
   return read;
 }
 
+function seconds(name) {
+  const text = process.env[name] ?? '0';
+  if (!/^\d{1,8}$/.test(text)) throw new Refusal(`${name} must be a whole number of seconds`);
+  return Number(text);
+}
+
+/** An address that may be left out: empty takes the default, `none` is nobody. */
+function optional(name, otherwise) {
+  const value = process.env[name];
+  if (value === 'none') return zeroAddress;
+  return value ? address(name, value) : otherwise;
+}
+
 function settings() {
   const account = deployer();
   return {
@@ -77,6 +98,9 @@ function settings() {
         ? address('OCTROI_FEE_RECIPIENT')
         : account.address,
       feeBps: feeBps(),
+      adminDelay: seconds('OCTROI_ADMIN_DELAY'),
+      refunder: optional('OCTROI_REFUNDER', address('OCTROI_OPERATOR')),
+      receiptSigner: optional('OCTROI_RECEIPT_SIGNER', zeroAddress),
     },
   };
 }
@@ -162,6 +186,8 @@ async function deploy(clients, chain, { setup, tokens: wanted }) {
     tokens: list.map((token, i) => ({ token, index: i + 1 })),
     signer: setup.signer,
     payee: setup.payee,
+    refunder: setup.refunder === zeroAddress ? null : setup.refunder,
+    receipt_signer: setup.receiptSigner === zeroAddress ? null : setup.receiptSigner,
     block: proxy.block,
   };
 }

@@ -61,6 +61,12 @@ export function due(slot, terms) {
   return after.paid < held ? null : after.paid - held;
 }
 
+/** The word that a refund leaves in the slot: the next seq alone, and the last one for ever. */
+export function cleared(slot) {
+  const { seq } = unpackTerms(slot);
+  return (seq === 0xffffn ? seq : seq + 1n) << 208n;
+}
+
 export const serviceId = (name) => keccak256(stringToHex(name));
 
 export function subscriptionId({ chainId, contract, subscriber, serviceId }) {
@@ -98,5 +104,35 @@ export function quoteTypedData({ chainId, contract, subscriber, serviceId, token
     message: { subscriber, serviceId, token, terms },
   };
 }
+
+export const RECEIPT_TYPES = {
+  Receipt: [
+    { name: 'paymentId', type: 'bytes32' },
+    { name: 'subscriber', type: 'address' },
+    { name: 'serviceId', type: 'bytes32' },
+    { name: 'token', type: 'address' },
+    { name: 'terms', type: 'uint256' },
+    { name: 'amount', type: 'uint256' },
+    { name: 'txHash', type: 'bytes32' },
+    { name: 'blockNumber', type: 'uint256' },
+    { name: 'confirmedAt', type: 'uint256' },
+  ],
+};
+
+export const receiptTypedData = (chainId, contract, message) => ({
+  domain: domain(chainId, contract),
+  types: RECEIPT_TYPES,
+  primaryType: 'Receipt',
+  message,
+});
+
+/** Names a transfer for refundTransfer; ordinal counts the Transfer logs of listed tokens to the contract in its transaction. */
+export const transferId = (chainId, txHash, ordinal) =>
+  keccak256(
+    encodeAbiParameters(
+      [{ type: 'uint256' }, { type: 'bytes32' }, { type: 'uint256' }],
+      [BigInt(chainId), txHash, BigInt(ordinal)],
+    ),
+  );
 
 export const quoteDigest = (quote) => hashTypedData(quoteTypedData(quote));

@@ -7,6 +7,7 @@ import {
   encodeAbiParameters,
   encodeEventTopics,
   encodeFunctionData,
+  hashTypedData,
   keccak256,
   numberToHex,
   parseAbi,
@@ -22,15 +23,18 @@ import {
 } from 'viem';
 import { privateKeyToAccount } from 'viem/accounts';
 import {
+  cleared,
   domain,
   due,
   packTerms,
   quoteDigest,
   quoteTypedData,
+  receiptTypedData,
   serviceId,
   slotKey,
   subscriptionId,
   TERMS_FIELDS,
+  transferId,
   unpackTerms,
   unused,
 } from './terms.mjs';
@@ -51,6 +55,15 @@ const ABI = parseAbi([
   'function slotOf(address subscriber, bytes32 serviceId) view returns (uint256)',
   'event Paid(address indexed subscriber, bytes32 indexed serviceId, address indexed token, uint256 terms, uint256 amount)',
   'event Revoked(address indexed subscriber, bytes32 indexed serviceId, uint16 seq, bool revoked)',
+  'event Refunded(address indexed subscriber, bytes32 indexed serviceId, address indexed token, uint16 seq, uint256 amount)',
+  'event TransferRefunded(bytes32 indexed id, address indexed token, address indexed to, uint256 amount)',
+  'event SignerChanged(address indexed signer, address indexed previous, uint64 previousUntil)',
+  'event ReceiptSignerChanged(address indexed signer, address indexed previous)',
+  'function refund(address subscriber, bytes32 serviceId, address token, uint16 seq, uint256 amount)',
+  'function refundTransfer(bytes32 id, address token, address to, uint256 amount)',
+  'function setRevoked(address subscriber, bytes32 serviceId, bool revoked)',
+  'function withdraw(address token)',
+  'function withdrawFees(address token)',
 ]);
 
 const month = {
@@ -227,6 +240,88 @@ const DUES = [
   ),
 ];
 
+function refundVector(name, fields, amount) {
+  const slot = packTerms(fields);
+  const { seq } = unpackTerms(slot);
+  const id = serviceId('api');
+  return {
+    name,
+    slot: word(slot),
+    seq: String(seq),
+    amount: String(amount),
+    slot_after: word(cleared(slot)),
+    calldata: encodeFunctionData({
+      abi: ABI,
+      functionName: 'refund',
+      args: [SUBSCRIBER, id, TOKEN, Number(seq), BigInt(amount)],
+    }),
+    log: {
+      topics: encodeEventTopics({
+        abi: ABI,
+        eventName: 'Refunded',
+        args: { subscriber: SUBSCRIBER, serviceId: id, token: TOKEN },
+      }),
+      data: encodeAbiParameters([{ type: 'uint16' }, { type: 'uint256' }], [Number(seq), BigInt(amount)]),
+    },
+  };
+}
+
+function transferVector(chainId, txHash, ordinal, amount) {
+  const id = transferId(chainId, txHash, ordinal);
+  return {
+    chain_id: chainId,
+    tx_hash: txHash,
+    ordinal,
+    id,
+    token: TOKEN,
+    to: SUBSCRIBER,
+    amount: String(amount),
+    calldata: encodeFunctionData({
+      abi: ABI,
+      functionName: 'refundTransfer',
+      args: [id, TOKEN, SUBSCRIBER, BigInt(amount)],
+    }),
+    log: {
+      topics: encodeEventTopics({
+        abi: ABI,
+        eventName: 'TransferRefunded',
+        args: { id, token: TOKEN, to: SUBSCRIBER },
+      }),
+      data: word(amount),
+    },
+  };
+}
+
+async function receiptVector(name, fields, changes = {}) {
+  const terms = packTerms(fields);
+  const quote = { ...usual, serviceId: serviceId('api'), terms };
+  const receipt = {
+    paymentId: quoteDigest(quote),
+    subscriber: SUBSCRIBER,
+    serviceId: quote.serviceId,
+    token: TOKEN,
+    terms,
+    amount: BigInt(fields.paid),
+    txHash: keccak256(stringToHex(name)),
+    blockNumber: 1234n,
+    confirmedAt: 1795000060n,
+    ...changes,
+  };
+  const typed = receiptTypedData(usual.chainId, CONTRACT, receipt);
+  const account = privateKeyToAccount(SIGNER_KEY);
+  return {
+    name,
+    chain_id: usual.chainId,
+    contract: CONTRACT,
+    receipt: Object.fromEntries(
+      Object.entries(receipt).map(([key, value]) => [key, key === 'terms' ? word(value) : String(value)]),
+    ),
+    digest: hashTypedData(typed),
+    signature_65: await account.signTypedData(typed),
+    signer: account.address,
+  };
+}
+
 const vectors = {
   about: 'Written by contracts/script/vectors.mjs with viem. Signatures are RFC 6979 with low s, so they can be compared byte for byte.',
   quote_type: 'Quote(address subscriber,bytes32 serviceId,address token,uint256 terms)',
@@ -246,6 +341,25 @@ const vectors = {
   other_key: OTHER_KEY,
   quotes: await Promise.all(QUOTES.map(quoteVector)),
   dues: DUES,
+  refunds: [
+    refundVector('a first payment', month, 10_000_000),
+    refundVector('part of it', { ...month, seq: 7 }, 9_000_000),
+    refundVector('the last seq', { ...month, seq: 65_535 }, 10_000_000),
+    refundVector('the largest', max, (1n << 64n) - 1n),
+  ],
+  transfers: [
+    transferVector(4441, keccak256(stringToHex('transfer')), 0, 5),
+    transferVector(1, `0x${'f'.repeat(64)}`, 3, (1n << 256n) - 1n),
+  ],
+  receipt_type_hash: keccak256(
+    stringToHex(
+      'Receipt(bytes32 paymentId,address subscriber,bytes32 serviceId,address token,uint256 terms,uint256 amount,bytes32 txHash,uint256 blockNumber,uint256 confirmedAt)',
+    ),
+  ),
+  receipts: [
+    await receiptVector('a first payment', month),
+    await receiptVector('the largest', max, { amount: (1n << 64n) - 1n, blockNumber: (1n << 64n) - 1n }),
+  ],
 };
 
 const text = `${JSON.stringify(vectors, null, 2)}\n`;

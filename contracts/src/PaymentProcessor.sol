@@ -5,6 +5,7 @@ import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import { IERC20Permit } from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
 import { SafeERC20 } from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import { IERC3009 } from "./IERC3009.sol";
+import { Ledger, LedgerLib } from "./Ledger.sol";
 import { SubscriptionManager } from "./SubscriptionManager.sol";
 import { Terms } from "./Terms.sol";
 
@@ -14,30 +15,38 @@ import { Terms } from "./Terms.sol";
 abstract contract PaymentProcessor is SubscriptionManager {
     using SafeERC20 for IERC20;
 
-    /// Money stays in escrow for at least this long and at most twice as long. Never change it in an upgrade:
-    /// stored epochs count in it.
-    uint256 public constant ESCROW_EPOCH = 1 days;
+    /// @notice Sends payments back: to their subscribers, and stray transfers to whom they came from.
+    bytes32 public constant REFUNDER_ROLE = keccak256("REFUNDER_ROLE");
 
-    /// The top bit of the index is the stored revocation flag.
+    /// @notice Money stays in escrow for at least this long and at most twice as long.
+    /// @dev Never change it in an upgrade: stored epochs count in it.
+    uint256 public constant ESCROW_EPOCH = 7 days;
+
+    /// @notice For how long after its quote's last second a payment may be refunded.
+    /// @dev A quote is payable for MAX_VALIDITY at most, so a payment leaves escrow only after its window.
+    uint256 public constant REFUND_WINDOW = ESCROW_EPOCH - MAX_VALIDITY;
+
+    /// @notice How many tokens the table holds.
+    /// @dev The top bit of the index is the stored revocation flag.
     uint256 public constant MAX_TOKENS = 127;
 
+    /// @notice The highest fee, in basis points.
     uint256 public constant MAX_FEE_BPS = 2000;
 
-    struct Ledger {
-        uint8 index;
-        bool enabled;
-        uint24 epoch;
-        // Paid in this epoch, in the one before, and earlier; smallest units.
-        uint72 current;
-        uint72 previous;
-        uint72 settled;
-    }
-
+    /// @notice What is split and not yet withdrawn of a token, in its smallest units.
+    /// @param earned The payee's part.
+    /// @param fees The fee recipient's part.
     struct Proceeds {
         uint128 earned;
         uint128 fees;
     }
 
+    /// @notice An EIP-3009 authorization; its payer, payee, value and nonce follow from the quote.
+    /// @param validAfter The token takes it after this time only, Unix seconds.
+    /// @param validBefore The token takes it before this time only, Unix seconds.
+    /// @param v Of the payer's signature.
+    /// @param r Of the payer's signature.
+    /// @param s Of the payer's signature.
     struct Authorization {
         uint256 validAfter;
         uint256 validBefore;
@@ -46,6 +55,12 @@ abstract contract PaymentProcessor is SubscriptionManager {
         bytes32 s;
     }
 
+    /// @notice An EIP-2612 permit for this contract, signed by the caller.
+    /// @param value The allowance it gives.
+    /// @param deadline Last second in which the token takes it, Unix seconds.
+    /// @param v Of the caller's signature.
+    /// @param r Of the caller's signature.
+    /// @param s Of the caller's signature.
     struct Permit {
         uint256 value;
         uint256 deadline;
@@ -62,12 +77,19 @@ abstract contract PaymentProcessor is SubscriptionManager {
         address payee;
         uint16 feeBps;
         address feeRecipient;
+        mapping(bytes32 id => bool) refundedTransfers;
     }
 
     // keccak256(abi.encode(uint256(keccak256("octroi.payments")) - 1)) & ~bytes32(uint256(0xff))
     bytes32 private constant PAYMENT_STORAGE =
         0xc13f8a3e3244bbc618bb35cb5a61c09b3349ac5e49333802f71902c38a894800;
 
+    /// @notice A quote was paid.
+    /// @param subscriber Who paid and holds the grant.
+    /// @param serviceId keccak256 of the service's name.
+    /// @param token The token paid in.
+    /// @param terms The quote's terms, which the slot holds now.
+    /// @param amount What was due, in the token's smallest units.
     event Paid(
         address indexed subscriber,
         bytes32 indexed serviceId,
@@ -75,22 +97,87 @@ abstract contract PaymentProcessor is SubscriptionManager {
         uint256 terms,
         uint256 amount
     );
+    /// @notice A payment was sent back and its grant cleared.
+    /// @param subscriber Who got the money.
+    /// @param serviceId keccak256 of the service's name.
+    /// @param token The token paid in.
+    /// @param seq The payment's sequence number; the slot's is one higher now.
+    /// @param amount What was sent back, in the token's smallest units.
+    event Refunded(
+        address indexed subscriber,
+        bytes32 indexed serviceId,
+        address indexed token,
+        uint16 seq,
+        uint256 amount
+    );
+    /// @notice A transfer that paid nothing was sent back.
+    /// @param id Of the transfer, as refundTransfer says.
+    /// @param token The token.
+    /// @param to Who got it.
+    /// @param amount What was sent back, in the token's smallest units.
+    event TransferRefunded(bytes32 indexed id, address indexed token, address indexed to, uint256 amount);
+    /// @notice A token may be paid in from now on.
+    /// @param token The token.
+    /// @param index Its index, which quotes name.
     event TokenAdded(address indexed token, uint8 index);
+    /// @notice A listed token is taken, or no longer.
+    /// @param token The token.
+    /// @param enabled Whether it is taken.
     event TokenEnabled(address indexed token, bool enabled);
+    /// @notice What is earned goes elsewhere from now on.
+    /// @param payee Where to.
     event PayeeChanged(address indexed payee);
+    /// @notice What leaves escrow from now on is split anew.
+    /// @param feeBps The fee in basis points.
+    /// @param recipient Who gets the fees.
     event FeeChanged(uint16 feeBps, address indexed recipient);
+    /// @notice Payments that have left escrow were split.
+    /// @param token The token.
+    /// @param earned The payee's part.
+    /// @param fee The fee recipient's part.
     event Settled(address indexed token, uint256 earned, uint256 fee);
+    /// @notice The payee was sent what it had earned.
+    /// @param token The token.
+    /// @param payee Who got it.
+    /// @param amount What was sent.
     event Withdrawn(address indexed token, address indexed payee, uint256 amount);
+    /// @notice The fee recipient was sent the fees.
+    /// @param token The token.
+    /// @param recipient Who got them.
+    /// @param amount What was sent.
     event FeesWithdrawn(address indexed token, address indexed recipient, uint256 amount);
+    /// @notice What belonged to nobody was sent away by the admin.
+    /// @param token The token.
+    /// @param to Who got it.
+    /// @param amount What was sent.
     event Rescued(address indexed token, address indexed to, uint256 amount);
 
+    /// @notice The token is not in the table, or no longer taken.
+    /// @param token The token.
     error UnknownToken(address token);
+    /// @notice The quote, or the slot, names another token's index.
+    /// @param expected The index of the token that was given.
     error WrongTokenIndex(uint8 expected);
+    /// @notice The token is in the table already.
+    /// @param token The token.
     error TokenListed(address token);
+    /// @notice The table is full.
     error TooManyTokens();
+    /// @notice The fee would exceed MAX_FEE_BPS.
+    /// @param feeBps The fee in basis points.
     error FeeTooHigh(uint256 feeBps);
+    /// @notice The token moved less than was due.
+    /// @param received What arrived.
+    /// @param due What was due.
     error ShortTransfer(uint256 received, uint256 due);
+    /// @notice There is nothing to send.
     error NothingToWithdraw();
+    /// @notice The contract does not hold this much for the purpose.
+    /// @param missing What it lacks.
+    error NotCovered(uint256 missing);
+    /// @notice The transfer was sent back before.
+    /// @param id Of the transfer.
+    error AlreadyRefunded(bytes32 id);
 
     function __PaymentProcessor_init(address payee_, uint16 feeBps, address feeRecipient)
         internal
@@ -100,7 +187,12 @@ abstract contract PaymentProcessor is SubscriptionManager {
         _setFee(feeBps, feeRecipient);
     }
 
-    /// Pays a quote of the caller's with an allowance given before.
+    /// @notice Pays a quote of the caller's with an allowance given before.
+    /// @param serviceId keccak256 of the service's name.
+    /// @param token The token to pay in.
+    /// @param terms The quote's terms.
+    /// @param r Of the quote signer's EIP-2098 signature.
+    /// @param vs Of the quote signer's EIP-2098 signature.
     function pay(bytes32 serviceId, address token, uint256 terms, bytes32 r, bytes32 vs)
         external
         nonReentrant
@@ -109,9 +201,15 @@ abstract contract PaymentProcessor is SubscriptionManager {
         _payByAllowance(serviceId, token, terms, r, vs);
     }
 
-    /// The same with the allowance given in the same transaction. Only the subscriber may call: a permit names
-    /// no quote, so whoever relayed one could spend it on another. A permit that fails is no failure if the
-    /// allowance suffices: somebody may have submitted it already.
+    /// @notice Pays a quote of the caller's with an allowance given in the same transaction.
+    /// @dev Only the subscriber may call: a permit names no quote, so whoever relayed one could spend it on
+    /// another. A permit that fails is no failure if the allowance suffices: somebody may have submitted it.
+    /// @param serviceId keccak256 of the service's name.
+    /// @param token The token to pay in.
+    /// @param terms The quote's terms.
+    /// @param r Of the quote signer's EIP-2098 signature.
+    /// @param vs Of the quote signer's EIP-2098 signature.
+    /// @param permit The caller's EIP-2612 permit.
     function payWithPermit(
         bytes32 serviceId,
         address token,
@@ -130,8 +228,15 @@ abstract contract PaymentProcessor is SubscriptionManager {
         _payByAllowance(serviceId, token, terms, r, vs);
     }
 
-    /// Pays a quote of `subscriber`'s by an EIP-3009 authorization, whoever submits it. Its nonce is the
-    /// quote's digest and its value what is due, so it can pay for nothing else.
+    /// @notice Pays a quote of `subscriber`'s by an EIP-3009 authorization, whoever submits it.
+    /// @dev The authorization's nonce is the quote's digest and its value what is due: it pays nothing else.
+    /// @param subscriber Who pays and gets the grant.
+    /// @param serviceId keccak256 of the service's name.
+    /// @param token The token to pay in.
+    /// @param terms The quote's terms.
+    /// @param r Of the quote signer's EIP-2098 signature.
+    /// @param vs Of the quote signer's EIP-2098 signature.
+    /// @param authorization The subscriber's authorization.
     function payWithAuthorization(
         address subscriber,
         bytes32 serviceId,
@@ -158,7 +263,63 @@ abstract contract PaymentProcessor is SubscriptionManager {
         _requireReceived(token, before, due);
     }
 
-    /// Sends the payee what it has earned and is out of escrow.
+    /// @notice Sends a payment back to its subscriber and clears the grant; also while paused or revoked.
+    /// @dev Only the slot's current payment, inside its window. The amount is at least what the grant still
+    /// holds, and at most what was paid for it. What a renewal carried over from earlier payments may be past
+    /// escrow: where all that is left of the token's payments falls short, nothing is refunded.
+    /// @param subscriber Whose payment it is, and who gets the money.
+    /// @param serviceId keccak256 of the service's name.
+    /// @param token The token it was paid in.
+    /// @param seq The payment's sequence number, which must be the slot's.
+    /// @param amount What to send back, in the token's smallest units.
+    function refund(address subscriber, bytes32 serviceId, address token, uint16 seq, uint256 amount)
+        external
+        nonReentrant
+        onlyRole(REFUNDER_ROLE)
+    {
+        PaymentStorage storage $ = _payments();
+        Ledger memory ledger = $.ledgers[token];
+        if (ledger.index == 0) revert UnknownToken(token);
+        Terms slot = _clear(subscriber, serviceId, seq, amount, REFUND_WINDOW);
+        if (slot.token() != ledger.index) revert WrongTokenIndex(ledger.index);
+        ledger.roll(_epoch());
+        uint256 missing = ledger.draw(amount);
+        $.ledgers[token] = ledger;
+        if (missing != 0) {
+            Proceeds storage proceeds = $.proceeds[token];
+            if (missing > proceeds.earned) revert NotCovered(missing - proceeds.earned);
+            proceeds.earned -= uint128(missing);
+        }
+        emit Refunded(subscriber, serviceId, token, seq, amount);
+        IERC20(token).safeTransfer(subscriber, amount);
+    }
+
+    /// @notice Sends back a transfer that paid nothing, once, out of what the ledger owes to nobody.
+    /// @dev `id` is keccak256(abi.encode(uint256 chainId, bytes32 txHash, uint256 ordinal)): ordinal counts the
+    /// Transfer logs of listed tokens to this contract in that transaction, from 0.
+    /// @param id Of the transfer.
+    /// @param token The token, which must be in the table.
+    /// @param to Who gets it.
+    /// @param amount What to send back, in the token's smallest units.
+    function refundTransfer(bytes32 id, address token, address to, uint256 amount)
+        external
+        nonReentrant
+        onlyRole(REFUNDER_ROLE)
+    {
+        PaymentStorage storage $ = _payments();
+        if ($.refundedTransfers[id]) revert AlreadyRefunded(id);
+        if ($.ledgers[token].index == 0) revert UnknownToken(token);
+        _notZero(to);
+        if (amount == 0) revert NothingToRefund();
+        uint256 spare = _spare(token);
+        if (amount > spare) revert NotCovered(amount - spare);
+        $.refundedTransfers[id] = true;
+        emit TransferRefunded(id, token, to, amount);
+        IERC20(token).safeTransfer(to, amount);
+    }
+
+    /// @notice Sends the payee what it has earned and is out of escrow.
+    /// @param token The token.
     function withdraw(address token) external nonReentrant onlyRole(TREASURER_ROLE) {
         _settle(token);
         PaymentStorage storage $ = _payments();
@@ -169,6 +330,8 @@ abstract contract PaymentProcessor is SubscriptionManager {
         IERC20(token).safeTransfer($.payee, amount);
     }
 
+    /// @notice Sends the fee recipient its part of what is out of escrow.
+    /// @param token The token.
     function withdrawFees(address token) external nonReentrant onlyRole(TREASURER_ROLE) {
         _settle(token);
         PaymentStorage storage $ = _payments();
@@ -179,21 +342,27 @@ abstract contract PaymentProcessor is SubscriptionManager {
         IERC20(token).safeTransfer($.feeRecipient, amount);
     }
 
-    /// Sends on what came to this address by mistake: never what the ledger owes to anybody.
+    /// @notice Sends on what came to this address by mistake: never what the ledger owes to anybody.
+    /// @param token Any token.
+    /// @param to Who gets it.
     function rescue(address token, address to) external nonReentrant onlyRole(DEFAULT_ADMIN_ROLE) {
         _notZero(to);
-        uint256 balance = IERC20(token).balanceOf(address(this));
-        uint256 owed = liabilities(token);
-        if (balance <= owed) revert NothingToWithdraw();
-        emit Rescued(token, to, balance - owed);
-        IERC20(token).safeTransfer(to, balance - owed);
+        uint256 spare = _spare(token);
+        if (spare == 0) revert NothingToWithdraw();
+        emit Rescued(token, to, spare);
+        IERC20(token).safeTransfer(to, spare);
     }
 
+    /// @notice Lists a token to be paid in.
+    /// @param token An ERC-20 contract.
+    /// @return index The index that quotes name it by.
     function addToken(address token) external onlyRole(DEFAULT_ADMIN_ROLE) returns (uint8 index) {
         return _addToken(token);
     }
 
-    /// A token that is no longer taken keeps its index and what is owed in it.
+    /// @notice Stops or resumes taking a token; it keeps its index and what is owed in it.
+    /// @param token A listed token.
+    /// @param enabled Whether it is taken.
     function setTokenEnabled(address token, bool enabled) external onlyRole(DEFAULT_ADMIN_ROLE) {
         Ledger storage ledger = _payments().ledgers[token];
         if (ledger.index == 0) revert UnknownToken(token);
@@ -201,11 +370,15 @@ abstract contract PaymentProcessor is SubscriptionManager {
         emit TokenEnabled(token, enabled);
     }
 
+    /// @notice Names who is sent what is earned.
+    /// @param payee_ The payee.
     function setPayee(address payee_) external onlyRole(DEFAULT_ADMIN_ROLE) {
         _setPayee(payee_);
     }
 
-    /// What has left escrow is split at the fee of then; what is in escrow, at the fee of when it leaves.
+    /// @notice Sets the fee of what leaves escrow from now on; what has left it is split at the fee before.
+    /// @param feeBps The fee in basis points, at most MAX_FEE_BPS.
+    /// @param recipient Who gets the fees, earlier ones not yet withdrawn too.
     function setFee(uint16 feeBps, address recipient) external onlyRole(DEFAULT_ADMIN_ROLE) {
         address[] storage tokens = _payments().tokens;
         for (uint256 i = 0; i < tokens.length; i++) {
@@ -214,45 +387,70 @@ abstract contract PaymentProcessor is SubscriptionManager {
         _setFee(feeBps, recipient);
     }
 
+    /// @notice Who is sent what is earned.
+    /// @return The payee.
     function payee() external view returns (address) {
         return _payments().payee;
     }
 
+    /// @notice The fee.
+    /// @return feeBps In basis points.
+    /// @return recipient Who gets it.
     function fee() external view returns (uint16 feeBps, address recipient) {
         return (_payments().feeBps, _payments().feeRecipient);
     }
 
+    /// @notice How many tokens are listed.
+    /// @return Their number, which is the last one's index.
     function tokenCount() external view returns (uint256) {
         return _payments().tokens.length;
     }
 
-    /// The token with this index, from 1; the zero address if there is none.
+    /// @notice The token with an index.
+    /// @param index From 1.
+    /// @return The token, the zero address if there is none.
     function tokenAt(uint256 index) external view returns (address) {
         address[] storage tokens = _payments().tokens;
         return index == 0 || index > tokens.length ? address(0) : tokens[index - 1];
     }
 
-    /// Index 0: not in the table.
+    /// @notice What the table says of a token.
+    /// @param token Any address.
+    /// @return index Its index, 0 if it is not listed.
+    /// @return enabled Whether it is taken.
     function tokenInfo(address token) external view returns (uint8 index, bool enabled) {
         Ledger storage ledger = _payments().ledgers[token];
         return (ledger.index, ledger.enabled);
     }
 
-    /// What would be there if the token were settled now.
+    /// @notice Whether a transfer was sent back by refundTransfer.
+    /// @param id Of the transfer.
+    /// @return Whether it was.
+    function isTransferRefunded(bytes32 id) external view returns (bool) {
+        return _payments().refundedTransfers[id];
+    }
+
+    /// @notice What would be there if the token were settled now, in its smallest units.
+    /// @param token The token.
+    /// @return escrow What may still be refunded.
+    /// @return earned The payee's.
+    /// @return fees The fee recipient's.
     function accounts(address token) external view returns (uint256 escrow, uint256 earned, uint256 fees) {
         Ledger memory ledger = _payments().ledgers[token];
-        _roll(ledger);
-        uint256 cut = _cut(ledger.settled);
+        ledger.roll(_epoch());
+        uint256 cut = LedgerLib.cut(ledger.settled, _payments().feeBps);
         Proceeds storage proceeds = _payments().proceeds[token];
         escrow = uint256(ledger.current) + ledger.previous;
         return (escrow, proceeds.earned + ledger.settled - cut, proceeds.fees + cut);
     }
 
-    /// All that is owed in this token: escrow, earned and fees.
+    /// @notice All that is owed in a token: escrow, earned and fees.
+    /// @param token The token.
+    /// @return The sum, in its smallest units.
     function liabilities(address token) public view returns (uint256) {
         Ledger memory ledger = _payments().ledgers[token];
         Proceeds memory proceeds = _payments().proceeds[token];
-        return uint256(ledger.current) + ledger.previous + ledger.settled + proceeds.earned + proceeds.fees;
+        return ledger.total() + proceeds.earned + proceeds.fees;
     }
 
     function _addToken(address token) internal returns (uint8 index) {
@@ -287,9 +485,8 @@ abstract contract PaymentProcessor is SubscriptionManager {
         _requireSigner(digest, r, vs);
         Ledger memory ledger = _requireToken(token, Terms.wrap(terms));
         due = _grant(subscriber, serviceId, Terms.wrap(terms));
-        _roll(ledger);
-        // due is at most 64 bits; the sum is checked.
-        ledger.current += uint72(due);
+        ledger.roll(_epoch());
+        ledger.put(due);
         _payments().ledgers[token] = ledger;
         emit Paid(subscriber, serviceId, token, terms, due);
     }
@@ -311,21 +508,16 @@ abstract contract PaymentProcessor is SubscriptionManager {
         PaymentStorage storage $ = _payments();
         Ledger memory ledger = $.ledgers[token];
         if (ledger.index == 0) revert UnknownToken(token);
-        _roll(ledger);
+        ledger.roll(_epoch());
         uint256 amount = ledger.settled;
         ledger.settled = 0;
         $.ledgers[token] = ledger;
         if (amount == 0) return;
-        uint256 cut = _cut(amount);
+        uint256 cut = LedgerLib.cut(amount, $.feeBps);
         Proceeds storage proceeds = $.proceeds[token];
         proceeds.earned += uint128(amount - cut);
         proceeds.fees += uint128(cut);
         emit Settled(token, amount - cut, cut);
-    }
-
-    /// The fee in an amount, rounded in the payee's favour.
-    function _cut(uint256 amount) private view returns (uint256) {
-        return amount * _payments().feeBps / 10_000;
     }
 
     function _setPayee(address payee_) private {
@@ -346,18 +538,11 @@ abstract contract PaymentProcessor is SubscriptionManager {
         return uint24(block.timestamp / ESCROW_EPOCH);
     }
 
-    /// Moves a ledger to the present epoch.
-    function _roll(Ledger memory ledger) private view {
-        uint24 epoch = _epoch();
-        if (epoch == ledger.epoch) return;
-        ledger.settled += ledger.previous;
-        ledger.previous = ledger.current;
-        ledger.current = 0;
-        if (epoch > uint256(ledger.epoch) + 1) {
-            ledger.settled += ledger.previous;
-            ledger.previous = 0;
-        }
-        ledger.epoch = epoch;
+    /// What lies here and is owed to nobody.
+    function _spare(address token) private view returns (uint256) {
+        uint256 balance = IERC20(token).balanceOf(address(this));
+        uint256 owed = liabilities(token);
+        return balance > owed ? balance - owed : 0;
     }
 
     function _payments() private pure returns (PaymentStorage storage $) {

@@ -7,6 +7,9 @@ import { Terms } from "./Terms.sol";
 /// Grants: one packed slot for each subscriber and service. Owns the rule by which a signed quote may replace
 /// a slot and what that costs, and the revocation of a slot. Knows no token and moves no money.
 abstract contract SubscriptionManager is Core {
+    /// @notice How far ahead of its payment a quote may be payable.
+    uint256 public constant MAX_VALIDITY = 1 days;
+
     bytes32 private constant QUOTE_TYPEHASH =
         keccak256("Quote(address subscriber,bytes32 serviceId,address token,uint256 terms)");
 
@@ -19,25 +22,60 @@ abstract contract SubscriptionManager is Core {
     bytes32 private constant SUBSCRIPTION_STORAGE =
         0xb79cba9645e5579ae2d456b7b5edca30eb1e2db6529f2622438c8d3c00711f00;
 
+    /// @notice A slot was revoked, or that was lifted.
+    /// @param subscriber Whose slot.
+    /// @param serviceId keccak256 of the service's name.
+    /// @param seq The slot's sequence number.
+    /// @param revoked Whether it is revoked now.
     event Revoked(address indexed subscriber, bytes32 indexed serviceId, uint16 seq, bool revoked);
 
+    /// @notice The quote is no longer payable.
+    /// @param payableBefore First second in which it was not, Unix seconds.
     error QuoteExpired(uint256 payableBefore);
+    /// @notice The quote is payable for longer than MAX_VALIDITY from now.
+    /// @param payableBefore First second in which it will not be, Unix seconds.
+    error ValidTooLong(uint256 payableBefore);
+    /// @notice The sequence number is another than the slot asks for.
+    /// @param expected The one it asks for.
     error WrongSeq(uint256 expected);
+    /// @notice The period is empty or over.
     error BadPeriod();
-    error PaidBelowHeld(uint256 held);
+    /// @notice The slot is revoked.
     error SlotRevoked();
+    /// @notice The slot is, or is not, revoked already.
     error RevocationUnchanged();
+    /// @notice The slot holds no grant, or the amount is nothing.
+    error NothingToRefund();
+    /// @notice The payment is too old.
+    /// @param until First second in which it could not be refunded, Unix seconds.
+    error RefundWindowOver(uint256 until);
+    /// @notice The amount is not between what the grant holds and what was paid for it.
+    /// @param min What the grant holds now.
+    /// @param max What was paid.
+    error BadRefund(uint256 min, uint256 max);
 
-    /// Terms last paid for, 0 if none. Whether they are revoked stands apart, in isRevoked.
+    /// @notice The terms last paid for; whether they are revoked stands apart, in isRevoked.
+    /// @param subscriber Whose slot.
+    /// @param serviceId keccak256 of the service's name.
+    /// @return The terms, 0 if none; after a refund, all fields but seq are 0.
     function slotOf(address subscriber, bytes32 serviceId) external view returns (uint256) {
         return Terms.unwrap(_slot(subscriber, serviceId).withRevoked(false));
     }
 
+    /// @notice Whether a slot is revoked.
+    /// @param subscriber Whose slot.
+    /// @param serviceId keccak256 of the service's name.
+    /// @return Whether it is.
     function isRevoked(address subscriber, bytes32 serviceId) external view returns (bool) {
         return _slot(subscriber, serviceId).revoked();
     }
 
-    /// The quote's digest, which is also its id and the payment's.
+    /// @notice A quote's EIP-712 digest, which is also its id and the payment's.
+    /// @param subscriber Whom the quote is for.
+    /// @param serviceId keccak256 of the service's name.
+    /// @param token The token to pay in.
+    /// @param terms The quote's terms.
+    /// @return The digest, in this contract's domain.
     function quoteDigest(address subscriber, bytes32 serviceId, address token, uint256 terms)
         public
         view
@@ -46,7 +84,10 @@ abstract contract SubscriptionManager is Core {
         return _typedDigest(keccak256(abi.encode(QUOTE_TYPEHASH, subscriber, serviceId, token, terms)));
     }
 
-    /// Refuses payments on the slot and access by it, until lifted. Also holds for a slot never paid for.
+    /// @notice Refuses payments on a slot and access by it, until lifted; also on a slot never paid for.
+    /// @param subscriber Whose slot.
+    /// @param serviceId keccak256 of the service's name.
+    /// @param revoked Whether it shall be revoked.
     function setRevoked(address subscriber, bytes32 serviceId, bool revoked)
         external
         onlyRole(OPERATOR_ROLE)
@@ -63,26 +104,37 @@ abstract contract SubscriptionManager is Core {
         bytes32 key = _key(subscriber, serviceId);
         Terms slot = _subscriptions().slots[key];
         if (slot.revoked()) revert SlotRevoked();
-        if (block.timestamp >= terms.payableBefore()) revert QuoteExpired(terms.payableBefore());
+        uint256 payableBefore = terms.payableBefore();
+        if (block.timestamp >= payableBefore) revert QuoteExpired(payableBefore);
+        if (payableBefore > block.timestamp + MAX_VALIDITY) revert ValidTooLong(payableBefore);
         uint256 expected = uint256(slot.seq()) + 1;
         if (terms.seq() != expected) revert WrongSeq(expected);
         if (terms.start() >= terms.expiry() || terms.expiry() <= block.timestamp) revert BadPeriod();
-        due = _due(slot, terms);
+        due = slot.due(terms);
         _subscriptions().slots[key] = terms;
+    }
+
+    /// Takes the grant of payment `seq` out of its slot, if `amount` is a fair refund of it and its window is
+    /// open, and returns the terms as they were, without the revocation.
+    function _clear(address subscriber, bytes32 serviceId, uint16 seq, uint256 amount, uint256 window)
+        internal
+        returns (Terms slot)
+    {
+        bytes32 key = _key(subscriber, serviceId);
+        Terms stored = _subscriptions().slots[key];
+        if (stored.seq() != seq) revert WrongSeq(stored.seq());
+        if (!stored.granted()) revert NothingToRefund();
+        uint256 until = stored.payableBefore() + window;
+        if (block.timestamp >= until) revert RefundWindowOver(until);
+        uint256 held = stored.unused(block.timestamp);
+        uint256 paid = stored.paid();
+        if (amount < held || amount > paid) revert BadRefund(held, paid);
+        _subscriptions().slots[key] = stored.cleared();
+        return stored.withRevoked(false);
     }
 
     function _slot(address subscriber, bytes32 serviceId) internal view returns (Terms) {
         return _subscriptions().slots[_key(subscriber, serviceId)];
-    }
-
-    /// Price less what the slot still holds of the same token.
-    function _due(Terms slot, Terms terms) internal pure returns (uint256) {
-        uint256 held = slot.token() == terms.token() ? slot.unused(terms.start()) : 0;
-        uint256 paid = terms.paid();
-        if (paid < held) revert PaidBelowHeld(held);
-        unchecked {
-            return paid - held;
-        }
     }
 
     function _key(address subscriber, bytes32 serviceId) private pure returns (bytes32) {

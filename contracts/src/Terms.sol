@@ -14,6 +14,10 @@ library TermsLib {
     /// Top bit of a stored slot's token field; a quote never carries it, since token indices end at 127.
     uint256 private constant REVOKED = 1 << 231;
 
+    /// @notice The new terms are worth less than what the slot still holds.
+    /// @param held What it holds.
+    error PaidBelowHeld(uint256 held);
+
     function start(Terms terms) internal pure returns (uint32) {
         return uint32(Terms.unwrap(terms));
     }
@@ -62,8 +66,32 @@ library TermsLib {
     }
 
     function withRevoked(Terms slot, bool flag) internal pure returns (Terms) {
-        uint256 cleared = Terms.unwrap(slot) & ~REVOKED;
-        return Terms.wrap(flag ? cleared | REVOKED : cleared);
+        uint256 word = Terms.unwrap(slot) & ~REVOKED;
+        return Terms.wrap(flag ? word | REVOKED : word);
+    }
+
+    /// Whether the slot holds a grant, running or over: no grant ends at 0.
+    function granted(Terms slot) internal pure returns (bool) {
+        return slot.expiry() != 0;
+    }
+
+    /// What a refund leaves: the revocation, and the next seq, so that no quote of before is payable again. The
+    /// last seq stays; it ends the slot, as no quote can follow it.
+    function cleared(Terms slot) internal pure returns (Terms) {
+        unchecked {
+            uint256 next = slot.seq() == type(uint16).max ? slot.seq() : uint256(slot.seq()) + 1;
+            return Terms.wrap((Terms.unwrap(slot) & REVOKED) | next << 208);
+        }
+    }
+
+    /// What `terms` cost on this slot: their price less what it still holds of the same token.
+    function due(Terms slot, Terms terms) internal pure returns (uint256) {
+        uint256 held = slot.token() == terms.token() ? slot.unused(terms.start()) : 0;
+        uint256 price = terms.paid();
+        if (price < held) revert PaidBelowHeld(held);
+        unchecked {
+            return price - held;
+        }
     }
 
     /// What the slot still holds at `time`, in its own token, rounded down: against the buyer.

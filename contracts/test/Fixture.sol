@@ -32,6 +32,9 @@ abstract contract Fixture is Test {
     address internal operator = makeAddr("operator");
     address internal feeRecipient = makeAddr("fee recipient");
     address internal stranger = makeAddr("stranger");
+    address internal refunder = makeAddr("refunder");
+    address internal receiptSigner;
+    uint256 internal receiptKey;
     address internal signer;
     uint256 internal signerKey;
     address internal subscriber;
@@ -44,6 +47,7 @@ abstract contract Fixture is Test {
         vm.warp(NOW);
         (signer, signerKey) = makeAddrAndKey("signer");
         (subscriber, subscriberKey) = makeAddrAndKey("subscriber");
+        (receiptSigner, receiptKey) = makeAddrAndKey("receipt signer");
         token = new DevStablecoin();
         octroi = Octroi(address(new OctroiProxy(address(new Octroi()), initializer(setup()))));
         token.mint(subscriber, 1e15);
@@ -60,6 +64,8 @@ abstract contract Fixture is Test {
         s.feeBps = 250;
         s.tokens = new address[](1);
         s.tokens[0] = address(token);
+        s.refunder = refunder;
+        s.receiptSigner = receiptSigner;
     }
 
     function initializer(Octroi.Setup memory s) internal pure returns (bytes memory) {

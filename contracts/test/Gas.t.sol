@@ -49,9 +49,9 @@ contract GasTest is Fixture {
         measure("new subscription, finite allowance, proxied token", f);
     }
 
-    function test_firstPaymentOfADay() public {
-        vm.warp(NOW + 1 days);
-        measure("new subscription, first of a day", month());
+    function test_firstPaymentOfAnEpoch() public {
+        vm.warp(NOW + 7 days);
+        measure("new subscription, first of an epoch", month());
     }
 
     function test_renewal() public {

@@ -61,7 +61,7 @@ contract Town is Fixture {
     }
 
     function pass(uint32 time) external {
-        vm.warp(block.timestamp + bound(time, 1, 3 days));
+        vm.warp(block.timestamp + bound(time, 1, 9 days));
     }
 
     function revoke(uint256 who) external {

@@ -4,7 +4,7 @@ pragma solidity 0.8.37;
 import { SlotDerivation } from "@openzeppelin/contracts/utils/SlotDerivation.sol";
 import { Fixture } from "./Fixture.sol";
 import { SubscriptionManager } from "../src/SubscriptionManager.sol";
-import { Terms } from "../src/Terms.sol";
+import { Terms, TermsLib } from "../src/Terms.sol";
 
 contract SubscriptionManagerTest is Fixture {
     event Revoked(address indexed subscriber, bytes32 indexed serviceId, uint16 seq, bool revoked);
@@ -76,7 +76,7 @@ contract SubscriptionManagerTest is Fixture {
         Fields memory f = month();
         f.seq = 2;
         f.paid = PRICE / 2 - 1;
-        refused(f, abi.encodeWithSelector(SubscriptionManager.PaidBelowHeld.selector, PRICE / 2));
+        refused(f, abi.encodeWithSelector(TermsLib.PaidBelowHeld.selector, PRICE / 2));
         f.paid = PRICE / 2;
         uint256 before = token.balanceOf(subscriber);
         pay(f);
@@ -114,7 +114,7 @@ contract SubscriptionManagerTest is Fixture {
         uint256 held = elapsed < MONTH ? uint256(first) * (MONTH - elapsed) / MONTH : 0;
         if (!sameToken) held = 0;
         if (second < held) {
-            refused(f, abi.encodeWithSelector(SubscriptionManager.PaidBelowHeld.selector, held));
+            refused(f, abi.encodeWithSelector(TermsLib.PaidBelowHeld.selector, held));
         } else {
             uint256 before = token.balanceOf(subscriber);
             pay(f);

@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import { stdJson } from "forge-std/StdJson.sol";
 import { Fixture } from "./Fixture.sol";
 import { Octroi } from "../src/Octroi.sol";
+import { Receipts } from "../src/Receipts.sol";
 import { Terms } from "../src/Terms.sol";
 
 contract TermsTest is Fixture {
@@ -86,6 +87,54 @@ contract TermsTest is Fixture {
             assertEq(slot.unused(terms.start()), json.readUint(path("dues", count, ".unused")));
         }
         assertGt(count, 10);
+    }
+
+    function test_refundVectors() public view {
+        string memory json = vm.readFile("test-vectors/quote.json");
+        uint256 count;
+        for (; json.keyExists(path("refunds", count, "")); count++) {
+            Terms slot = Terms.wrap(json.readUint(path("refunds", count, ".slot"))).withRevoked(false);
+            uint256 left = json.readUint(path("refunds", count, ".slot_after"));
+            assertEq(Terms.unwrap(slot.cleared()), left);
+            assertEq(Terms.unwrap(slot.withRevoked(true).cleared().withRevoked(false)), left);
+            bytes memory call = abi.encodeCall(
+                octroi.refund,
+                (
+                    json.readAddress(".quotes[0].subscriber"),
+                    SERVICE,
+                    json.readAddress(".quotes[0].token"),
+                    slot.seq(),
+                    json.readUint(path("refunds", count, ".amount"))
+                )
+            );
+            assertEq(call, json.readBytes(path("refunds", count, ".calldata")));
+        }
+        assertGt(count, 3);
+    }
+
+    function test_receiptVectors() public {
+        string memory json = vm.readFile("test-vectors/quote.json");
+        address where = json.readAddress(path("receipts", 0, ".contract"));
+        vm.etch(where, address(new Octroi()).code);
+        vm.chainId(json.readUint(path("receipts", 0, ".chain_id")));
+        uint256 count;
+        for (; json.keyExists(path("receipts", count, "")); count++) {
+            Receipts.Receipt memory receipt = Receipts.Receipt({
+                paymentId: json.readBytes32(path("receipts", count, ".receipt.paymentId")),
+                subscriber: json.readAddress(path("receipts", count, ".receipt.subscriber")),
+                serviceId: json.readBytes32(path("receipts", count, ".receipt.serviceId")),
+                token: json.readAddress(path("receipts", count, ".receipt.token")),
+                terms: json.readUint(path("receipts", count, ".receipt.terms")),
+                amount: json.readUint(path("receipts", count, ".receipt.amount")),
+                txHash: json.readBytes32(path("receipts", count, ".receipt.txHash")),
+                blockNumber: json.readUint(path("receipts", count, ".receipt.blockNumber")),
+                confirmedAt: json.readUint(path("receipts", count, ".receipt.confirmedAt"))
+            });
+            assertEq(
+                Octroi(where).receiptDigest(receipt), json.readBytes32(path("receipts", count, ".digest"))
+            );
+        }
+        assertGt(count, 1);
     }
 
     function path(string memory list, uint256 i, string memory field) private pure returns (string memory) {

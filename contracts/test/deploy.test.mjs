@@ -105,6 +105,9 @@ test('settings that are wrong are refused by name, and nothing is sent', async (
     ['OCTROI_OPERATOR', ''],
     ['OCTROI_FEE_BPS', '2001'],
     ['OCTROI_FEE_BPS', '-1'],
+    ['OCTROI_ADMIN_DELAY', '1d'],
+    ['OCTROI_REFUNDER', '0x1234'],
+    ['OCTROI_RECEIPT_SIGNER', '0x0000000000000000000000000000000000000000'],
     ['OCTROI_TOKENS', 'dev,dev'],
     ['OCTROI_TOKENS', 'usdc'],
     ['OCTROI_TOKENS', '0x70997970C51812dc3A010C7d01b50e0d17dc79C8'],
@@ -126,6 +129,8 @@ test('a first run deploys, a second finds it', async () => {
   assert.equal(told.signer, signer.address);
   assert.equal(told.payee, payee.address);
   assert.equal(told.token_index, 1);
+  assert.equal(told.refunder, operator.address);
+  assert.equal(told.receipt_signer, null);
   const { abi } = artifact('Octroi');
   const [token, index] = await Promise.all([
     client.readContract({ address: told.contract, abi, functionName: 'tokenAt', args: [1n] }),
