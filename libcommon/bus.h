@@ -64,7 +64,8 @@ struct bus_stream {
     int64_t max_per_subject; /* 0: no bound */
     int64_t max_age_ms;      /* 0: for ever */
     int64_t max_bytes;       /* 0: no bound; new messages are refused when full, except where
-                                max_per_subject replaces the old */
+                                max_per_subject replaces the old, or with drop_oldest */
+    bool drop_oldest;        /* when full, the oldest messages make room */
 };
 
 /* Creates it file-stored, or updates it to this. Waits up to timeout_ms for the server. */

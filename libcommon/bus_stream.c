@@ -59,12 +59,13 @@ static json_t *subjects(const char *list)
 static json_t *stream_config(const struct bus_stream *stream)
 {
     int64_t duplicates = DUPLICATES_MS;
+    bool drop_oldest = stream->drop_oldest || stream->max_per_subject > 0;
     if (stream->max_age_ms > 0 && stream->max_age_ms < duplicates)
         duplicates = stream->max_age_ms;
     return json_pack("{s:s, s:o, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "name", stream->name,
                      "subjects", subjects(stream->subject), "retention",
                      stream->work_queue ? "workqueue" : "limits", "storage", "file", "discard",
-                     stream->max_per_subject > 0 ? "old" : "new", "max_msgs_per_subject",
+                     drop_oldest ? "old" : "new", "max_msgs_per_subject",
                      (json_int_t)or_unbounded(stream->max_per_subject), "max_msgs", (json_int_t)-1,
                      "max_bytes", (json_int_t)or_unbounded(stream->max_bytes), "max_age",
                      (json_int_t)(stream->max_age_ms * NS_PER_MS), "duplicate_window",

@@ -66,6 +66,19 @@ const struct metric_desc gauges_table[GAUGES_COUNT] = {
                            0},
     [GAUGES_HINTS] =
         {"octroi_payd_hints_total", METRIC_COUNTER, "hints published, by result", {"result"}, 0},
+    [GAUGES_EVENTS] = {"octroi_payd_events_total",
+                       METRIC_COUNTER,
+                       "events by result: published, failed (and tried again), or dropped because "
+                       "nobody took them",
+                       {"result"},
+                       0},
+    [GAUGES_EVENT_OUTBOX] =
+        {"octroi_payd_event_outbox_rows", METRIC_GAUGE, "events not yet in the stream", {0}, 0},
+    [GAUGES_EVENT_OUTBOX_AGE] = {"octroi_payd_event_outbox_age_seconds",
+                                 METRIC_GAUGE,
+                                 "age of the oldest event not yet in the stream",
+                                 {0},
+                                 0},
     [GAUGES_REQUESTS] = {"octroi_payd_bus_requests_total",
                          METRIC_COUNTER,
                          "requests on the bus by verb and result",

@@ -3,6 +3,7 @@
 #include "libcommon/log.h"
 #include "services/payd/api.h"
 #include "services/payd/gauges.h"
+#include "services/payd/herald.h"
 #include "services/payd/leader.h"
 #include "services/payd/payd.h"
 #include "services/payd/relay.h"
@@ -14,7 +15,7 @@ struct parts {
     struct payd payd;
     struct http_server *http;
     struct watch *watch;
-    struct relay *relay;
+    struct courier *relay, *herald;
     struct leader *leader;
 };
 
@@ -64,6 +65,7 @@ static int start(struct service *service, struct err *err)
         return -1;
     parts->watch = watch_start(payd);
     parts->relay = relay_start(payd);
+    parts->herald = herald_start(payd);
     parts->leader = leader_start(payd);
     return 0;
 }
@@ -82,7 +84,8 @@ static void stop(struct service *service)
         return;
     payd_stop(&parts->payd);
     leader_join(&parts->leader);
-    relay_join(&parts->relay);
+    courier_join(&parts->herald);
+    courier_join(&parts->relay);
     watch_join(&parts->watch);
     http_server_stop(&parts->http);
     bus_free(&parts->payd.bus);

@@ -32,6 +32,10 @@ static const struct pg_stmt outbox_stmt = {
     "outbox",
     "SELECT count(*) AS count, coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), "
     "0)::bigint AS age_s FROM outbox WHERE follower = $1"};
+static const struct pg_stmt events_stmt = {"events",
+                                           "SELECT count(*) AS count, coalesce(extract(epoch FROM "
+                                           "clock_timestamp() - min(at)), 0)::bigint "
+                                           "AS age_s FROM event_outbox WHERE follower = $1"};
 
 int query_status(struct pg_conn *conn, int64_t follower, struct query_status *out, struct err *err)
 {
@@ -145,13 +149,25 @@ int query_states(struct pg_conn *conn, int64_t follower, PGresult **out, struct 
     return pg_run(conn, &states_stmt, PG_PARAMS(pg_num(follower).s), out, err);
 }
 
-int query_outbox(struct pg_conn *conn, int64_t follower, int64_t *count, int64_t *age_s,
-                 struct err *err)
+static int waiting(struct pg_conn *conn, const struct pg_stmt *stmt, int64_t follower,
+                   int64_t *count, int64_t *age_s, struct err *err)
 {
     AUTO_PG_RESULT PGresult *row = NULL;
-    if (pg_run(conn, &outbox_stmt, PG_PARAMS(pg_num(follower).s), &row, err) != 0)
+    if (pg_run(conn, stmt, PG_PARAMS(pg_num(follower).s), &row, err) != 0)
         return -1;
     *count = pg_int(row, 0, "count");
     *age_s = pg_int(row, 0, "age_s");
     return 0;
+}
+
+int query_outbox(struct pg_conn *conn, int64_t follower, int64_t *count, int64_t *age_s,
+                 struct err *err)
+{
+    return waiting(conn, &outbox_stmt, follower, count, age_s, err);
+}
+
+int query_events(struct pg_conn *conn, int64_t follower, int64_t *count, int64_t *age_s,
+                 struct err *err)
+{
+    return waiting(conn, &events_stmt, follower, count, age_s, err);
 }

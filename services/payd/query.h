@@ -28,5 +28,8 @@ int query_states(struct pg_conn *conn, int64_t follower, PGresult **out, struct 
 /* Hints that subd has not answered, and the age of the oldest in seconds. */
 int query_outbox(struct pg_conn *conn, int64_t follower, int64_t *count, int64_t *age_s,
                  struct err *err) MUST_USE;
+/* The same of events that the stream does not have yet. */
+int query_events(struct pg_conn *conn, int64_t follower, int64_t *count, int64_t *age_s,
+                 struct err *err) MUST_USE;
 
 #endif

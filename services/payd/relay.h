@@ -3,13 +3,9 @@
 #ifndef PAYD_RELAY_H
 #define PAYD_RELAY_H
 
-#include "services/payd/payd.h"
+#include "services/payd/courier.h"
 
-struct relay;
-
-struct relay *relay_start(struct payd *payd);
-/* payd_stop must have been called. */
-void relay_join(struct relay **relay);
+struct courier *relay_start(struct payd *payd);
 
 /* "<payment>:<revision>:<attempt>": the server drops what it has seen within its window, so each
  * attempt is one of its own. */

@@ -152,6 +152,26 @@ static const struct config_field wallet_fields[] = {
 static const struct config_schema wallet_schema = {
     "wallet", sizeof(struct settings_wallet), wallet_fields, ARRAY_LEN(wallet_fields), NULL, NULL};
 
+static const struct config_field events_fields[] = {
+    CONFIG_FIELD(struct settings_events, keep_ms, "keep", CONFIG_DURATION, .fallback = "168h",
+                 .min = 1000, .max = (int64_t)90 * 24 * 3600 * 1000,
+                 .doc = "an event that could not be published for so long is dropped"),
+    CONFIG_FIELD(struct settings_events, max_rows, "max_rows", CONFIG_INT, .fallback = "100000",
+                 .min = 1, .max = 10000000,
+                 .doc = "most events that wait to be published; the oldest are dropped"),
+};
+static const struct config_schema events_schema = {
+    "events", sizeof(struct settings_events), events_fields, ARRAY_LEN(events_fields), NULL, NULL};
+
+static const struct config_field receipts_fields[] = {
+    CONFIG_FIELD(struct settings_receipts, key_file, "key_file", CONFIG_STRING, .fallback = "",
+                 .doc = "file with the secp256k1 key that signs receipts, 0x and 64 hex digits; "
+                        "its address is the contract's receipt signer; empty: no receipts"),
+};
+static const struct config_schema receipts_schema = {
+    "receipts", sizeof(struct settings_receipts), receipts_fields, ARRAY_LEN(receipts_fields), NULL,
+    NULL};
+
 static const struct config_field root_fields[] = {
     SERVICE_CONFIG_FIELDS(struct settings, service, "127.0.0.1:9482"),
     CONFIG_FIELD(struct settings, http, "http", CONFIG_SECTION, .section = &http_schema,
@@ -164,6 +184,10 @@ static const struct config_field root_fields[] = {
                  .required = true, .doc = "the chain and our contract on it"),
     CONFIG_FIELD(struct settings, relay, "relay", CONFIG_SECTION, .section = &relay_schema,
                  .doc = "telling subd"),
+    CONFIG_FIELD(struct settings, events, "events", CONFIG_SECTION, .section = &events_schema,
+                 .doc = "telling anyone"),
+    CONFIG_FIELD(struct settings, receipts, "receipts", CONFIG_SECTION, .section = &receipts_schema,
+                 .doc = "signed proofs of confirmed payments"),
     CONFIG_FIELD(struct settings, wallet, "wallet", CONFIG_SECTION, .section = &wallet_schema,
                  .doc = "the operator's wallet: refunds, revocations and withdrawals on the chain"),
 };

@@ -53,6 +53,14 @@ struct settings_wallet {
     int64_t poll_ms;
 };
 
+struct settings_events {
+    int64_t keep_ms, max_rows;
+};
+
+struct settings_receipts {
+    const char *key_file; /* empty: no receipts */
+};
+
 struct settings {
     struct service_config service;
     struct settings_http http;
@@ -60,6 +68,8 @@ struct settings {
     struct bus_config nats;
     struct settings_chain chain;
     struct settings_relay relay;
+    struct settings_events events;
+    struct settings_receipts receipts;
     struct settings_wallet wallet;
 };
 

@@ -60,6 +60,10 @@ static void count(struct payd *payd, struct pg_conn *conn)
         metric_set(metrics_cell(payd->metrics, GAUGES_OUTBOX, NULL), hints);
         metric_set(metrics_cell(payd->metrics, GAUGES_OUTBOX_AGE, NULL), age);
     }
+    if (query_events(conn, follower, &hints, &age, NULL) == 0) {
+        metric_set(metrics_cell(payd->metrics, GAUGES_EVENT_OUTBOX, NULL), hints);
+        metric_set(metrics_cell(payd->metrics, GAUGES_EVENT_OUTBOX_AGE, NULL), age);
+    }
 }
 
 static void show_status(struct payd *payd, const struct query_status *status)

@@ -167,7 +167,7 @@ export const accounts = [
 ];
 
 // Deploys the contracts and a development stablecoin from the first development account; finds them where `file` names them already.
-export function deployContracts({ rpcUrl, file, signer, payee, operator }) {
+export function deployContracts({ rpcUrl, file, signer, payee, operator, receiptSigner }) {
   execFileSync('node', [join(root, 'contracts/script/deploy.mjs')], {
     env: {
       ...process.env,
@@ -176,6 +176,7 @@ export function deployContracts({ rpcUrl, file, signer, payee, operator }) {
       OCTROI_SIGNER_ADDRESS: signer,
       OCTROI_PAYEE: payee,
       OCTROI_OPERATOR: operator,
+      ...(receiptSigner ? { OCTROI_RECEIPT_SIGNER: receiptSigner } : {}),
       OCTROI_FEE_BPS: '100',
       OCTROI_TOKENS: 'dev',
       OCTROI_DEPLOYMENT_FILE: file,
@@ -226,8 +227,8 @@ export class Chain {
   }
 
   // `signer` is the quote signer's address.
-  deploy({ signer, payee, operator }) {
-    return deployContracts({ rpcUrl: this.url, file: this.deploymentFile, signer, payee, operator });
+  deploy({ signer, payee, operator, receiptSigner }) {
+    return deployContracts({ rpcUrl: this.url, file: this.deploymentFile, signer, payee, operator, receiptSigner });
   }
 
   async stop() {

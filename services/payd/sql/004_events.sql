@@ -13,6 +13,8 @@ CREATE TABLE event_outbox (
     next_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE INDEX event_outbox_order ON event_outbox (follower, id);
+-- A row that the stream does not take holds up those about the same thing, and no others.
+CREATE INDEX event_outbox_postponed ON event_outbox (follower, subject, id) WHERE attempts > 0;
 
 -- What a payment's event says. `before` is the state that was left, NULL for the first.
 CREATE FUNCTION payment_event_data(p payment, before text) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$
