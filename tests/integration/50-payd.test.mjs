@@ -75,7 +75,7 @@ async function makeQuote(service, { seq, plan = 1, paid = 1_000_000n } = {}) {
   seq ??= (seqs.get(service) ?? 0) + 1;
   const terms = packTerms({
     start: clock, expiry: clock + 86_400, paid, plan, rate: 5, bandwidth: 0, quota: 100, seq, token: deployment.token_index,
-    valid_until: validUntilMinute(BigInt(clock + 86_400)),
+    valid_until: validUntilMinute(BigInt(clock + 3600)),
   });
   const quote = { chainId: deployment.chain_id, contract: deployment.contract, subscriber: payer.address, serviceId: serviceId(service), token: deployment.token, terms };
   const compact = signatureToCompactSignature(parseSignature(await signer.signTypedData(quoteTypedData(quote))));
