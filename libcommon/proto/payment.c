@@ -13,6 +13,12 @@ static bool is_payment_id(const char *text, size_t len)
            strspn(text + 2, "0123456789abcdef") == PAYMENT_ID_LEN - 2;
 }
 
+static bool is_refusal(const char *text, size_t len)
+{
+    return len == strlen(PAYMENT_REFUSED_REVOKED) &&
+           memcmp(text, PAYMENT_REFUSED_REVOKED, len) == 0;
+}
+
 static bool is_address(const char *text, size_t len)
 {
     uint8_t address[20];
@@ -28,6 +34,8 @@ static const struct wire_field hint_fields[] = {
     {"subscription", .kind = WIRE_TEXT, .offset = offsetof(struct payment_hint, subscription),
      .min = SUB_ID_LEN, .max = SUB_ID_LEN, .valid = sub_id_valid,
      .rule = "sub_ and 32 lower-case hex digits", .optional = true},
+    {"refused", .kind = WIRE_TEXT, .offset = offsetof(struct payment_hint, refused), .min = 1,
+     .max = 15, .valid = is_refusal, .rule = "\"revoked\"", .optional = true},
 };
 WIRE_SHAPE(hint_shape, struct payment_hint, hint_fields);
 

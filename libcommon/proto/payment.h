@@ -13,12 +13,15 @@
 #define PAYMENT_SUBJECT_STATUS    "octroi.v1.chain.status"
 #define PAYMENT_QUEUE             "payd"
 
+#define PAYMENT_REFUSED_REVOKED "revoked"
+
 #define PAYMENT_ID_LEN 66 /* 0x + 64 hex */
 
 struct payment_hint {
     char payment_id[PAYMENT_ID_LEN + 1];
     int64_t revision;
     char subscription[40]; /* in `activated` only, else "" */
+    char refused[16];      /* in `activated` only: "revoked" or "" */
 };
 
 char *payment_hint_encode(const struct payment_hint *hint);

@@ -48,9 +48,17 @@ void quote_subscription_id(const struct quote_domain *domain, const uint8_t subs
 /* What a grant still holds at t, rounded down: the contract's rule. */
 uint64_t quote_unused(const struct quote_terms *slot, uint32_t t);
 
-#define QUOTE_TYPE          "Quote(address subscriber,bytes32 serviceId,address token,uint256 terms)"
-#define QUOTE_PAY           "pay(bytes32,address,uint256,bytes32,bytes32)"
-#define QUOTE_EVENT_PAID    "Paid(address,bytes32,address,uint256,uint256)"
-#define QUOTE_EVENT_REVOKED "Revoked(address,bytes32,uint16,bool)"
+#define QUOTE_TYPE                    "Quote(address subscriber,bytes32 serviceId,address token,uint256 terms)"
+#define QUOTE_PAY                     "pay(bytes32,address,uint256,bytes32,bytes32)"
+#define QUOTE_EVENT_PAID              "Paid(address,bytes32,address,uint256,uint256)"
+#define QUOTE_EVENT_REVOKED           "Revoked(address,bytes32,uint16,bool)"
+#define QUOTE_EVENT_REFUNDED          "Refunded(address,bytes32,address,uint16,uint256)"
+#define QUOTE_EVENT_TRANSFER_REFUNDED "TransferRefunded(bytes32,address,address,uint256)"
+#define QUOTE_EVENT_SIGNER_CHANGED    "SignerChanged(address,address,uint64)"
+#define QUOTE_REFUND                  "refund(address,bytes32,address,uint16,uint256)"
+#define QUOTE_REFUND_TRANSFER         "refundTransfer(bytes32,address,address,uint256)"
+#define QUOTE_SET_REVOKED             "setRevoked(address,bytes32,bool)"
+#define QUOTE_WITHDRAW                "withdraw(address)"
+#define QUOTE_WITHDRAW_FEES           "withdrawFees(address)"
 
 #endif

@@ -9,8 +9,11 @@
 struct chain {
     struct chain_options options;
     struct follow_chain view;
-    json_t *address; /* of the filter */
+    json_t *address; /* of the filter for our contract's events */
     json_t *topics;
+    json_t *token_list; /* and of the one for transfers */
+    json_t *transfer_topics;
+    uint8_t (*tokens)[20];
 };
 
 static json_t *quantity(int64_t value)
@@ -63,12 +66,27 @@ static int on_block(void *ctx, int64_t number, struct evm_block *out, bool *foun
     return block_by(ctx, quantity(number), out, found, err);
 }
 
-static int events(struct chain *chain, json_t *filter, struct evm_events *out,
-                  enum rpc_fault *fault, struct err *err)
+/* Two questions about the same blocks: our contract's events, and transfers of tokens to it. */
+enum about { OWN_EVENTS, TRANSFERS };
+
+static int read_logs(struct chain *chain, enum about about, const json_t *result,
+                     struct evm_events *out, struct err *err)
+{
+    const struct chain_options *options = &chain->options;
+    if (about == OWN_EVENTS)
+        return evm_events_parse(result, options->contract, options->max_events, out, err);
+    return evm_transfers_parse(result, options->contract, (const uint8_t(*)[20])chain->tokens,
+                               options->token_count, options->max_events, out, err);
+}
+
+/* `range` names the blocks. */
+static int ask_logs(struct chain *chain, enum about about, const json_t *range,
+                    struct evm_events *out, enum rpc_fault *fault, struct err *err)
 {
     AUTO_JSON json_t *result = NULL;
-    json_object_set(filter, "address", chain->address);
-    json_object_set(filter, "topics", chain->topics);
+    json_t *filter = json_copy((json_t *)(uintptr_t)range);
+    json_object_set(filter, "address", about == OWN_EVENTS ? chain->address : chain->token_list);
+    json_object_set(filter, "topics", about == OWN_EVENTS ? chain->topics : chain->transfer_topics);
     if (rpc_call(chain->options.rpc, "eth_getLogs", json_pack("[o]", filter), &result, fault,
                  err) != 0)
         return -1;
@@ -76,38 +94,85 @@ static int events(struct chain *chain, json_t *filter, struct evm_events *out,
         *fault = RPC_TOO_LARGE;
         return err_set(err, "%zu events in one answer", json_array_size(result));
     }
-    if (evm_events_parse(result, chain->options.contract, chain->options.max_events, out, err) !=
-        0) {
+    if (read_logs(chain, about, result, out, err) != 0) {
         rpc_distrust(chain->options.rpc, "logs that cannot be read");
         return -1;
     }
     return 0;
 }
 
+static int events(struct chain *chain, const json_t *range, struct evm_events *out,
+                  enum rpc_fault *fault, struct err *err)
+{
+    AUTO_EVM_EVENTS struct evm_events own = {0};
+    AUTO_EVM_EVENTS struct evm_events transfers = {0};
+    *out = (struct evm_events){0};
+    if (ask_logs(chain, OWN_EVENTS, range, &own, fault, err) != 0 ||
+        (chain->options.token_count > 0 &&
+         ask_logs(chain, TRANSFERS, range, &transfers, fault, err) != 0))
+        return -1;
+    evm_events_append(&own, &transfers);
+    if (evm_events_order(&own, err) != 0) {
+        rpc_distrust(chain->options.rpc, "two logs at one place");
+        return -1;
+    }
+    *out = own;
+    own = (struct evm_events){0};
+    return 0;
+}
+
 static int on_events_of(void *ctx, const char *block_hash, struct evm_events *out, struct err *err)
 {
     enum rpc_fault fault;
-    return events(ctx, json_pack("{s:s}", "blockHash", block_hash), out, &fault, err);
+    AUTO_JSON json_t *range = json_pack("{s:s}", "blockHash", block_hash);
+    return events(ctx, range, out, &fault, err);
 }
 
 static int on_events_in(void *ctx, int64_t from, int64_t to, struct evm_events *out, bool *too_much,
                         struct err *err)
 {
     enum rpc_fault fault;
-    json_t *filter = json_pack("{s:o, s:o}", "fromBlock", quantity(from), "toBlock", quantity(to));
-    int rc = events(ctx, filter, out, &fault, err);
+    AUTO_JSON json_t *range =
+        json_pack("{s:o, s:o}", "fromBlock", quantity(from), "toBlock", quantity(to));
+    int rc = events(ctx, range, out, &fault, err);
     *too_much = rc != 0 && (fault == RPC_REFUSED || fault == RPC_TOO_LARGE);
     return rc;
 }
 
+static json_t *word_json(const struct word *word)
+{
+    char text[67];
+    word_hex(word, text);
+    return json_string(text);
+}
+
 static json_t *topics_filter(void)
 {
-    char paid[67], revoked[67];
-    struct word word = evm_topic(EVM_PAID);
-    word_hex(&word, paid);
-    word = evm_topic(EVM_REVOKED);
-    word_hex(&word, revoked);
-    return json_pack("[[s, s]]", paid, revoked);
+    json_t *any_of = json_array();
+    for (int kind = 0; kind < EVM_OWN_KINDS; kind++) {
+        struct word topic = evm_topic((enum evm_kind)kind);
+        json_array_append_new(any_of, word_json(&topic));
+    }
+    return json_pack("[o]", any_of);
+}
+
+static json_t *transfer_filter(const uint8_t contract[20])
+{
+    struct word topic = evm_topic(EVM_TRANSFER), to = word_from_address(contract);
+    return json_pack("[o, n, o]", word_json(&topic), word_json(&to));
+}
+
+static void take_tokens(struct chain *chain)
+{
+    const struct chain_options *options = &chain->options;
+    chain->token_list = json_array();
+    chain->tokens = mem_array(options->token_count + 1, sizeof(*chain->tokens));
+    for (size_t i = 0; i < options->token_count; i++) {
+        char address[43];
+        memcpy(chain->tokens[i], options->tokens[i].address, 20);
+        hex_encode(chain->tokens[i], 20, address);
+        json_array_append_new(chain->token_list, json_string(address));
+    }
 }
 
 struct chain *chain_new(const struct chain_options *options)
@@ -118,6 +183,8 @@ struct chain *chain_new(const struct chain_options *options)
     hex_encode(options->contract, 20, address);
     chain->address = json_string(address);
     chain->topics = topics_filter();
+    chain->transfer_topics = transfer_filter(options->contract);
+    take_tokens(chain);
     chain->view = (struct follow_chain){
         .ctx = chain,
         .latest = on_latest,
@@ -142,5 +209,8 @@ void chain_free(struct chain **chain_ptr)
         return;
     json_decref(chain->address);
     json_decref(chain->topics);
+    json_decref(chain->token_list);
+    json_decref(chain->transfer_topics);
+    free(chain->tokens);
     free(chain);
 }

@@ -3,6 +3,7 @@
 #define PAYD_CHAIN_H
 
 #include "services/payd/follow.h"
+#include "services/payd/ledger.h"
 #include "services/payd/rpc.h"
 
 struct chain;
@@ -13,7 +14,9 @@ struct chain_options {
     struct rpc *rpc; /* not owned */
     uint8_t contract[20];
     enum chain_tag tag;
-    size_t max_events; /* in one answer */
+    size_t max_events;                 /* in one answer */
+    const struct ledger_token *tokens; /* whose transfers to the contract are asked for too; kept */
+    size_t token_count;
 };
 
 struct chain *chain_new(const struct chain_options *options);

@@ -84,30 +84,36 @@ int evm_block_parse(const json_t *json, struct evm_block *out, struct err *err)
     return 0;
 }
 
+static const char *const signatures[] = {
+    [EVM_PAID] = QUOTE_EVENT_PAID,
+    [EVM_REVOKED] = QUOTE_EVENT_REVOKED,
+    [EVM_REFUNDED] = QUOTE_EVENT_REFUNDED,
+    [EVM_TRANSFER_REFUNDED] = QUOTE_EVENT_TRANSFER_REFUNDED,
+    [EVM_SIGNER_CHANGED] = QUOTE_EVENT_SIGNER_CHANGED,
+    [EVM_TRANSFER] = "Transfer(address,address,uint256)",
+};
+
 struct word evm_topic(enum evm_kind kind)
 {
-    return abi_topic(kind == EVM_PAID ? QUOTE_EVENT_PAID : QUOTE_EVENT_REVOKED);
+    return abi_topic(signatures[kind]);
 }
 
 /* topics[0] is the event; the indexed arguments follow. */
 #define TOPICS_MAX 4
 
 struct raw_log {
+    uint8_t address[20];
     struct word topics[TOPICS_MAX];
     size_t topic_count;
     uint8_t data[64];
     size_t data_len;
 };
 
-static int raw_read(const json_t *json, const uint8_t contract[20], struct raw_log *out,
-                    struct err *err)
+static int raw_read(const json_t *json, struct raw_log *out, struct err *err)
 {
     const char *address = json_string_value(json_object_get(json, "address"));
-    uint8_t from[20];
-    if (address == NULL || hex_decode(address, from, sizeof(from)) != 0)
+    if (address == NULL || hex_decode(address, out->address, sizeof(out->address)) != 0)
         return err_set(err, "log.address: not an address");
-    if (memcmp(from, contract, sizeof(from)) != 0)
-        return err_set(err, "log.address: another contract than the one asked for");
     const json_t *topics = json_object_get(json, "topics");
     out->topic_count = json_array_size(topics);
     if (out->topic_count == 0 || out->topic_count > TOPICS_MAX)
@@ -117,9 +123,8 @@ static int raw_read(const json_t *json, const uint8_t contract[20], struct raw_l
             return err_set(err, "log.topics: not 32 bytes of hex");
     }
     const char *data = json_string_value(json_object_get(json, "data"));
-    if (data == NULL || hex_decode_any(data, out->data, sizeof(out->data), &out->data_len) != 0 ||
-        out->data_len != sizeof(out->data))
-        return err_set(err, "log.data: not 64 bytes of hex");
+    if (data == NULL || hex_decode_any(data, out->data, sizeof(out->data), &out->data_len) != 0)
+        return err_set(err, "log.data: not at most 64 bytes of hex");
     return 0;
 }
 
@@ -137,48 +142,160 @@ static int place_read(const json_t *json, struct evm_event *out, struct err *err
     return 0;
 }
 
+static bool has_form(const struct raw_log *raw, size_t topics, size_t words)
+{
+    return raw->topic_count == topics && raw->data_len == words * 32;
+}
+
+static struct word data_word(const struct raw_log *raw, size_t index)
+{
+    struct word word;
+    memcpy(word.b, raw->data + index * 32, 32);
+    return word;
+}
+
+static int seq_read(const struct raw_log *raw, uint16_t *out)
+{
+    struct word word = data_word(raw, 0);
+    uint64_t value;
+    if (word_to_u64(&word, &value) != 0 || value > UINT16_MAX)
+        return -1;
+    *out = (uint16_t)value;
+    return 0;
+}
+
+static int slot_read(const struct raw_log *raw, struct evm_event *out)
+{
+    out->service_id = raw->topics[2];
+    return word_to_address(&raw->topics[1], out->subscriber);
+}
+
 static int paid_read(const struct raw_log *raw, struct evm_event *out, struct err *err)
 {
-    if (raw->topic_count != 4 || word_to_address(&raw->topics[3], out->token) != 0)
-        return err_set(err, "log of Paid: token is not an address");
-    out->kind = EVM_PAID;
-    memcpy(out->terms.b, raw->data, 32);
-    memcpy(out->amount.b, raw->data + 32, 32);
+    if (!has_form(raw, 4, 2) || slot_read(raw, out) != 0 ||
+        word_to_address(&raw->topics[3], out->token) != 0)
+        return err_set(err, "log of Paid: malformed");
+    out->terms = data_word(raw, 0);
+    out->amount = data_word(raw, 1);
     return 0;
 }
 
 static int revoked_read(const struct raw_log *raw, struct evm_event *out, struct err *err)
 {
-    struct word seq, flag;
-    uint64_t seq_value, flag_value;
-    memcpy(seq.b, raw->data, 32);
-    memcpy(flag.b, raw->data + 32, 32);
-    if (raw->topic_count != 3 || word_to_u64(&seq, &seq_value) != 0 || seq_value > UINT16_MAX ||
-        word_to_u64(&flag, &flag_value) != 0 || flag_value > 1)
-        return err_set(err, "log of Revoked: seq or flag out of range");
-    out->kind = EVM_REVOKED;
-    out->seq = (uint16_t)seq_value;
-    out->revoked = flag_value == 1;
+    uint64_t flag = 2;
+    struct word word = data_word(raw, 1);
+    if (!has_form(raw, 3, 2) || slot_read(raw, out) != 0 || seq_read(raw, &out->seq) != 0 ||
+        word_to_u64(&word, &flag) != 0 || flag > 1)
+        return err_set(err, "log of Revoked: malformed, or seq or flag out of range");
+    out->revoked = flag == 1;
     return 0;
 }
 
-static int event_read(const json_t *json, const uint8_t contract[20], const struct word topics[2],
-                      struct evm_event *out, struct err *err)
+static int refunded_read(const struct raw_log *raw, struct evm_event *out, struct err *err)
 {
-    struct raw_log raw;
+    if (!has_form(raw, 4, 2) || slot_read(raw, out) != 0 || seq_read(raw, &out->seq) != 0 ||
+        word_to_address(&raw->topics[3], out->token) != 0)
+        return err_set(err, "log of Refunded: malformed, or seq out of range");
+    out->amount = data_word(raw, 1);
+    return 0;
+}
+
+static int transfer_refunded_read(const struct raw_log *raw, struct evm_event *out, struct err *err)
+{
+    if (!has_form(raw, 4, 1) || word_to_address(&raw->topics[2], out->token) != 0 ||
+        word_to_address(&raw->topics[3], out->account) != 0)
+        return err_set(err, "log of TransferRefunded: malformed");
+    out->transfer_id = raw->topics[1];
+    out->amount = data_word(raw, 0);
+    return 0;
+}
+
+static int signer_changed_read(const struct raw_log *raw, struct evm_event *out, struct err *err)
+{
+    if (!has_form(raw, 3, 1) || word_to_address(&raw->topics[1], out->account) != 0)
+        return err_set(err, "log of SignerChanged: malformed");
+    return 0;
+}
+
+static int transfer_read(const struct raw_log *raw, struct evm_event *out, struct err *err)
+{
+    if (!has_form(raw, 3, 1) || word_to_address(&raw->topics[1], out->account) != 0)
+        return err_set(err, "log of Transfer: malformed");
+    memcpy(out->token, raw->address, 20);
+    out->amount = data_word(raw, 0);
+    return 0;
+}
+
+static int event_fill(const struct raw_log *raw, struct evm_event *out, struct err *err)
+{
+    switch (out->kind) {
+    case EVM_PAID:
+        return paid_read(raw, out, err);
+    case EVM_REVOKED:
+        return revoked_read(raw, out, err);
+    case EVM_REFUNDED:
+        return refunded_read(raw, out, err);
+    case EVM_TRANSFER_REFUNDED:
+        return transfer_refunded_read(raw, out, err);
+    case EVM_SIGNER_CHANGED:
+        return signer_changed_read(raw, out, err);
+    case EVM_TRANSFER:
+        return transfer_read(raw, out, err);
+    }
+    return -1;
+}
+
+/* What one question may be answered with. */
+struct wanted {
+    const uint8_t *contract;
+    const uint8_t (*tokens)[20]; /* NULL: our contract's own events */
+    size_t token_count;
+    struct word topics[EVM_TRANSFER + 1];
+};
+
+static int own_kind(const struct raw_log *raw, const struct wanted *wanted, struct evm_event *out,
+                    struct err *err)
+{
+    if (memcmp(raw->address, wanted->contract, 20) != 0)
+        return err_set(err, "log.address: another contract than the one asked for");
+    for (int kind = 0; kind < EVM_OWN_KINDS; kind++) {
+        if (memcmp(&raw->topics[0], &wanted->topics[kind], 32) == 0) {
+            out->kind = (enum evm_kind)kind;
+            return 0;
+        }
+    }
+    return err_set(err, "log: another event than those asked for");
+}
+
+static int transfer_kind(const struct raw_log *raw, const struct wanted *wanted,
+                         struct evm_event *out, struct err *err)
+{
+    uint8_t to[20];
+    bool listed = false;
+    for (size_t i = 0; i < wanted->token_count && !listed; i++)
+        listed = memcmp(raw->address, wanted->tokens[i], 20) == 0;
+    if (!listed)
+        return err_set(err, "log.address: none of the tokens asked for");
+    if (memcmp(&raw->topics[0], &wanted->topics[EVM_TRANSFER], 32) != 0 || raw->topic_count < 3)
+        return err_set(err, "log: another event than those asked for");
+    if (word_to_address(&raw->topics[2], to) != 0 || memcmp(to, wanted->contract, 20) != 0)
+        return err_set(err, "log of Transfer: to another receiver than the one asked for");
+    out->kind = EVM_TRANSFER;
+    return 0;
+}
+
+static int event_read(const json_t *json, const struct wanted *wanted, struct evm_event *out,
+                      struct err *err)
+{
+    struct raw_log raw = {0};
     *out = (struct evm_event){0};
     if (!json_is_object(json))
         return err_set(err, "log: not an object");
-    if (raw_read(json, contract, &raw, err) != 0 || place_read(json, out, err) != 0)
+    if (raw_read(json, &raw, err) != 0 || place_read(json, out, err) != 0)
         return -1;
-    if (raw.topic_count < 3 || word_to_address(&raw.topics[1], out->subscriber) != 0)
-        return err_set(err, "log: subscriber is not an address");
-    out->service_id = raw.topics[2];
-    if (memcmp(&raw.topics[0], &topics[EVM_PAID], 32) == 0)
-        return paid_read(&raw, out, err);
-    if (memcmp(&raw.topics[0], &topics[EVM_REVOKED], 32) == 0)
-        return revoked_read(&raw, out, err);
-    return err_set(err, "log: another event than those asked for");
+    int rc = wanted->tokens == NULL ? own_kind(&raw, wanted, out, err)
+                                    : transfer_kind(&raw, wanted, out, err);
+    return rc == 0 ? event_fill(&raw, out, err) : -1;
 }
 
 static int by_place(const void *left, const void *right)
@@ -189,8 +306,20 @@ static int by_place(const void *left, const void *right)
     return (a->log_index > b->log_index) - (a->log_index < b->log_index);
 }
 
-int evm_events_parse(const json_t *json, const uint8_t contract[20], size_t max,
-                     struct evm_events *out, struct err *err)
+int evm_events_order(struct evm_events *events, struct err *err)
+{
+    if (events->count == 0)
+        return 0;
+    qsort(events->items, events->count, sizeof(*events->items), by_place);
+    for (size_t i = 1; i < events->count; i++) {
+        if (by_place(&events->items[i - 1], &events->items[i]) == 0)
+            return err_set(err, "logs: the same place twice");
+    }
+    return 0;
+}
+
+static int logs_parse(const json_t *json, struct wanted *wanted, size_t max, struct evm_events *out,
+                      struct err *err)
 {
     *out = (struct evm_events){0};
     if (!json_is_array(json))
@@ -200,18 +329,30 @@ int evm_events_parse(const json_t *json, const uint8_t contract[20], size_t max,
         return err_set(err, "logs: %zu, more than %zu", count, max);
     if (count == 0)
         return 0;
+    for (int kind = 0; kind <= EVM_TRANSFER; kind++)
+        wanted->topics[kind] = evm_topic((enum evm_kind)kind);
     AUTO_EVM_EVENTS struct evm_events events = {mem_array(count, sizeof(*events.items)), count};
-    const struct word topics[2] = {evm_topic(EVM_PAID), evm_topic(EVM_REVOKED)};
     for (size_t i = 0; i < count; i++) {
-        if (event_read(json_array_get(json, i), contract, topics, &events.items[i], err) != 0)
+        if (event_read(json_array_get(json, i), wanted, &events.items[i], err) != 0)
             return -1;
     }
-    qsort(events.items, count, sizeof(*events.items), by_place);
-    for (size_t i = 1; i < count; i++) {
-        if (by_place(&events.items[i - 1], &events.items[i]) == 0)
-            return err_set(err, "logs: the same place twice");
-    }
+    if (evm_events_order(&events, err) != 0)
+        return -1;
     *out = events;
     events = (struct evm_events){0};
     return 0;
+}
+
+int evm_events_parse(const json_t *json, const uint8_t contract[20], size_t max,
+                     struct evm_events *out, struct err *err)
+{
+    struct wanted wanted = {.contract = contract};
+    return logs_parse(json, &wanted, max, out, err);
+}
+
+int evm_transfers_parse(const json_t *json, const uint8_t contract[20], const uint8_t (*tokens)[20],
+                        size_t token_count, size_t max, struct evm_events *out, struct err *err)
+{
+    struct wanted wanted = {.contract = contract, .tokens = tokens, .token_count = token_count};
+    return logs_parse(json, &wanted, max, out, err);
 }

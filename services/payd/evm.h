@@ -15,7 +15,16 @@ struct evm_block {
     char parent[EVM_HASH];
 };
 
-enum evm_kind { EVM_PAID, EVM_REVOKED };
+enum evm_kind {
+    EVM_PAID,
+    EVM_REVOKED,
+    EVM_REFUNDED,
+    EVM_TRANSFER_REFUNDED,
+    EVM_SIGNER_CHANGED,
+    EVM_TRANSFER, /* of a token, to our contract */
+};
+
+#define EVM_OWN_KINDS 5 /* those before EVM_TRANSFER: our contract's */
 
 struct evm_event {
     enum evm_kind kind;
@@ -23,13 +32,15 @@ struct evm_event {
     int64_t log_index;
     char block_hash[EVM_HASH];
     char tx_hash[EVM_HASH];
-    uint8_t subscriber[20];
-    struct word service_id;
-    uint8_t token[20];  /* paid */
-    struct word terms;  /* paid */
-    struct word amount; /* paid */
-    uint16_t seq;       /* revoked */
-    bool revoked;       /* revoked */
+    uint8_t subscriber[20];  /* paid, revoked, refunded */
+    struct word service_id;  /* paid, revoked, refunded */
+    uint8_t token[20];       /* paid, refunded, transfer refunded, transfer */
+    struct word terms;       /* paid */
+    struct word amount;      /* paid, refunded, transfer refunded, transfer */
+    uint16_t seq;            /* revoked, refunded */
+    bool revoked;            /* revoked */
+    struct word transfer_id; /* transfer refunded */
+    uint8_t account[20];     /* transfer: from; transfer refunded: to; signer changed: who it is */
 };
 
 struct evm_events {
@@ -52,7 +63,13 @@ int evm_block_parse(const json_t *json, struct evm_block *out, struct err *err) 
  * event, the same place twice. */
 int evm_events_parse(const json_t *json, const uint8_t contract[20], size_t max,
                      struct evm_events *out, struct err *err) MUST_USE;
-/* Topics of the events that evm_events_parse takes. */
+/* The same for transfers to `contract` (ERC-20) of one of the tokens. */
+int evm_transfers_parse(const json_t *json, const uint8_t contract[20], const uint8_t (*tokens)[20],
+                        size_t token_count, size_t max, struct evm_events *out,
+                        struct err *err) MUST_USE;
+/* Puts events of several answers into the chain's order; -1: the same place twice. */
+int evm_events_order(struct evm_events *events, struct err *err) MUST_USE;
+/* topics[0] of an event. */
 struct word evm_topic(enum evm_kind kind);
 
 #endif

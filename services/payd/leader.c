@@ -85,8 +85,11 @@ static struct rpc *rpc_make(struct reign *reign)
 
 static struct chain *chain_make(struct payd *payd, struct rpc *rpc)
 {
-    struct chain_options options = {
-        .rpc = rpc, .tag = (enum chain_tag)payd->settings->chain.tag, .max_events = EVENTS_MAX};
+    struct chain_options options = {.rpc = rpc,
+                                    .tag = (enum chain_tag)payd->settings->chain.tag,
+                                    .max_events = EVENTS_MAX,
+                                    .tokens = payd->target.tokens,
+                                    .token_count = payd->target.token_count};
     memcpy(options.contract, payd->target.domain.contract, 20);
     return chain_new(&options);
 }

@@ -60,7 +60,7 @@ static int from_open(enum ledger_state from, enum ledger_cause cause, struct led
         return moved(out, LEDGER_REJECTED, LEDGER_HINT_NONE);
     if (cause == LEDGER_CUT_OFF)
         return moved(out, LEDGER_ORPHANED, LEDGER_HINT_NONE);
-    return -1;
+    return cause == LEDGER_REPAID ? moved(out, LEDGER_REFUNDED, LEDGER_HINT_REVERSED) : -1;
 }
 
 static int from_closed(enum ledger_state from, enum ledger_cause cause, struct ledger_move *out)
@@ -69,7 +69,7 @@ static int from_closed(enum ledger_state from, enum ledger_cause cause, struct l
         return moved(out, LEDGER_ACTIVATED, LEDGER_HINT_NONE);
     if (cause == LEDGER_CUT_OFF)
         return moved(out, LEDGER_ORPHANED, LEDGER_HINT_REVERSED);
-    return -1;
+    return cause == LEDGER_REPAID ? moved(out, LEDGER_REFUNDED, LEDGER_HINT_REVERSED) : -1;
 }
 
 static int from_rejected(enum ledger_cause cause, struct ledger_move *out)
@@ -78,10 +78,37 @@ static int from_rejected(enum ledger_cause cause, struct ledger_move *out)
         return moved(out, LEDGER_CONFIRMING, LEDGER_HINT_NONE);
     if (cause == LEDGER_CUT_OFF)
         return moved(out, LEDGER_ORPHANED, LEDGER_HINT_NONE);
+    return cause == LEDGER_REPAID ? moved(out, LEDGER_REFUNDED, LEDGER_HINT_REVERSED) : -1;
+}
+
+static int repaid_no_more(enum ledger_state before, struct ledger_move *out)
+{
+    switch (before) {
+    case LEDGER_SEEN:
+    case LEDGER_CONFIRMING:
+    case LEDGER_REJECTED:
+        return moved(out, before, LEDGER_HINT_REVERSED);
+    case LEDGER_CONFIRMED:
+    case LEDGER_ACTIVATED:
+        return moved(out, LEDGER_CONFIRMED, LEDGER_HINT_CONFIRMED);
+    case LEDGER_ORPHANED:
+    case LEDGER_REFUNDED:
+        return -1;
+    }
     return -1;
 }
 
-int ledger_transition(enum ledger_state from, enum ledger_cause cause, struct ledger_move *out)
+static int from_refunded(enum ledger_cause cause, enum ledger_state before, struct ledger_move *out)
+{
+    if (cause == LEDGER_UNREPAID)
+        return repaid_no_more(before, out);
+    if (cause == LEDGER_CUT_OFF)
+        return moved(out, LEDGER_ORPHANED, LEDGER_HINT_REVERSED);
+    return -1;
+}
+
+int ledger_transition(enum ledger_state from, enum ledger_cause cause, enum ledger_state before,
+                      struct ledger_move *out)
 {
     out->from = from;
     switch (from) {
@@ -96,23 +123,28 @@ int ledger_transition(enum ledger_state from, enum ledger_cause cause, struct le
     case LEDGER_ORPHANED:
         return cause == LEDGER_MINED ? moved(out, LEDGER_SEEN, LEDGER_HINT_NONE) : -1;
     case LEDGER_REFUNDED:
-        return -1;
+        return from_refunded(cause, before, out);
     }
     return -1;
 }
 
-void ledger_announce(struct metrics *metrics, const char *payment, int64_t revision, bool first,
-                     const struct ledger_move *move, int64_t block, const char *reason)
+void ledger_announce(struct metrics *metrics, bool transfer, const char *id, int64_t revision,
+                     bool first, const struct ledger_move *move, int64_t block, const char *reason)
 {
     const char *from = first ? "new" : ledger_name(move->from);
     const char *to = ledger_name(move->to);
     if (metrics != NULL)
-        metrics_count(metrics, GAUGES_TRANSITIONS, from, to);
-    enum log_level level = move->to == LEDGER_REJECTED || move->hint == LEDGER_HINT_REVERSED
-                               ? LOG_LEVEL_WARN
-                               : LOG_LEVEL_INFO;
-    LOG_AT(level, "payment", LOG_STR(PAYMENT, payment), LOG_STR(FROM, from), LOG_STR(STATE, to),
-           LOG_INT(REVISION, revision), LOG_INT(BLOCK, block), LOG_STR(REASON, reason));
+        metrics_count(metrics, transfer ? GAUGES_TRANSFER_TRANSITIONS : GAUGES_TRANSITIONS, from,
+                      to);
+    bool reversed = move->hint == LEDGER_HINT_REVERSED && move->to != LEDGER_REFUNDED;
+    bool warn = transfer || move->to == LEDGER_REJECTED || reversed;
+    enum log_level level = warn ? LOG_LEVEL_WARN : LOG_LEVEL_INFO;
+    if (transfer)
+        LOG_AT(level, "transfer that pays nothing", LOG_STR(TRANSFER, id), LOG_STR(FROM, from),
+               LOG_STR(STATE, to), LOG_INT(REVISION, revision), LOG_INT(BLOCK, block));
+    else
+        LOG_AT(level, "payment", LOG_STR(PAYMENT, id), LOG_STR(FROM, from), LOG_STR(STATE, to),
+               LOG_INT(REVISION, revision), LOG_INT(BLOCK, block), LOG_STR(REASON, reason));
 }
 
 static bool token_listed(const uint8_t address[20], uint8_t index,

@@ -15,7 +15,7 @@ enum ledger_state {
     LEDGER_ACTIVATED, /* subd has applied it */
     LEDGER_ORPHANED,  /* its block is no longer part of the chain */
     LEDGER_REJECTED,  /* on the chain, and nothing that we would have sold */
-    LEDGER_REFUNDED,  /* reserved: refunds */
+    LEDGER_REFUNDED,  /* the chain has paid it back */
 };
 
 #define LEDGER_STATES 7
@@ -28,7 +28,11 @@ enum ledger_cause {
     LEDGER_CUT_OFF,     /* its block left the chain */
     LEDGER_REFUSED,     /* ledger_objection has one */
     LEDGER_REDEEMED,    /* the objection is gone */
+    LEDGER_REPAID,      /* the event of its refund is in a block of the chain */
+    LEDGER_UNREPAID,    /* the refund's block left the chain, its own did not */
 };
+
+#define LEDGER_CAUSES 9
 
 enum ledger_hint { LEDGER_HINT_NONE, LEDGER_HINT_CONFIRMED, LEDGER_HINT_REVERSED };
 
@@ -41,13 +45,16 @@ const char *ledger_name(enum ledger_state state);
 int ledger_parse(const char *name, enum ledger_state *out) MUST_USE;
 const char *ledger_hint_name(enum ledger_hint hint); /* "" for none */
 
-/* -1: the cause means nothing in this state. */
-int ledger_transition(enum ledger_state from, enum ledger_cause cause,
+/* -1: the cause means nothing in this state. `before` is the state that a refund took it from, and
+ * is looked at for LEDGER_UNREPAID only. subd is told of every refund, also where it was never told
+ * of the payment: a refund takes away what the slot held from earlier ones too. */
+int ledger_transition(enum ledger_state from, enum ledger_cause cause, enum ledger_state before,
                       struct ledger_move *out) MUST_USE;
 
-/* Counts and logs a move that is committed. `first`: the payment was not known before. */
-void ledger_announce(struct metrics *metrics, const char *payment, int64_t revision, bool first,
-                     const struct ledger_move *move, int64_t block, const char *reason);
+/* Counts and logs a move that is committed, of a payment or of a transfer that pays nothing (which
+ * has the same states but activated and rejected). `first`: it was not known before. */
+void ledger_announce(struct metrics *metrics, bool transfer, const char *id, int64_t revision,
+                     bool first, const struct ledger_move *move, int64_t block, const char *reason);
 
 /* A token that quotes may name: its place in the contract's table. */
 struct ledger_token {

@@ -1,6 +1,6 @@
-/* One move of a payment as rows: the payment, its line in the audit trail, the hint for subd and
- * the event for everybody, in one statement. Shared by the leader's steps and by the answer of
- * subd. */
+/* One move of a payment or of a transfer that paid nothing as rows: the thing itself, its line in
+ * the audit trail, the hint for subd and the event for everybody, in one statement. Shared by the
+ * leader's steps and by the answer of subd. */
 #ifndef PAYD_MOVE_H
 #define PAYD_MOVE_H
 
@@ -11,7 +11,8 @@
 
 /* What was moved, kept until the transaction is committed: only then it is counted and logged. */
 struct move {
-    char payment[MOVE_ID];
+    char payment[MOVE_ID]; /* or the transfer's id */
+    bool transfer;
     int64_t revision;
     bool first;
     struct ledger_move move;
@@ -34,6 +35,7 @@ struct move_from {
     const char *payment;
     int64_t revision;
     enum ledger_state state;
+    enum ledger_state before; /* a refund; for LEDGER_UNREPAID */
     int64_t block;
 };
 
@@ -41,5 +43,8 @@ struct move_from {
  * be NULL. */
 int move_write(struct pg_conn *conn, const struct move_from *from, enum ledger_cause cause,
                const char *reason, int64_t epoch, struct moves *moves, struct err *err) MUST_USE;
+/* The same for a transfer that paid nothing: nobody is told. */
+int move_write_transfer(struct pg_conn *conn, const struct move_from *from, enum ledger_cause cause,
+                        int64_t epoch, struct moves *moves, struct err *err) MUST_USE;
 
 #endif

@@ -13,21 +13,28 @@ static const struct pg_stmt status_stmt = {
 static const struct pg_stmt slot_stmt = {
     "slot",
     "SELECT (SELECT terms FROM slot_event WHERE follower = $1 AND subscriber = $2 AND service_id = "
-    "$3 AND kind = 'paid' ORDER BY block_number DESC, log_index DESC LIMIT 1) AS terms, "
+    "$3 AND kind IN ('paid', 'refunded') ORDER BY block_number DESC, log_index DESC LIMIT 1) AS "
+    "terms, "
     "(SELECT revoked FROM slot_event WHERE follower = $1 AND subscriber = $2 AND service_id = $3 "
     "AND kind = 'revoked' ORDER BY block_number DESC, log_index DESC LIMIT 1) AS revoked, "
     "EXISTS (SELECT FROM payment WHERE follower = $1 AND subscriber = $2 AND service_id = $3 AND "
-    "state IN ('seen', 'confirming')) AS pending"};
+    "state IN ('seen', 'confirming')) AS pending, "
+    "(SELECT signer FROM signer_event WHERE follower = $1 ORDER BY block_number DESC, log_index "
+    "DESC LIMIT 1) AS signer"};
 static const struct pg_stmt payment_stmt = {
     "payment",
     "SELECT p.*, f.cursor_number, f.chain_id, f.contract, extract(epoch FROM seen_at)::bigint AS "
     "seen_s, extract(epoch FROM confirmed_at)::bigint AS confirmed_s, extract(epoch FROM "
-    "activated_at)::bigint AS activated_s FROM payment p JOIN follower f ON f.id = p.follower "
+    "activated_at)::bigint AS activated_s, extract(epoch FROM refunded_at)::bigint AS refunded_s "
+    "FROM payment p JOIN follower f ON f.id = p.follower "
     "WHERE p.id = $1"};
 static const struct pg_stmt states_stmt = {
     "states",
     "SELECT state, count(*) AS count FROM payment WHERE follower = $1 AND state <> 'activated' "
     "GROUP BY state"};
+static const struct pg_stmt transfer_states_stmt = {
+    "transfer_states",
+    "SELECT state, count(*) AS count FROM transfer WHERE follower = $1 GROUP BY state"};
 static const struct pg_stmt outbox_stmt = {
     "outbox",
     "SELECT count(*) AS count, coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), "
@@ -54,6 +61,18 @@ int query_status(struct pg_conn *conn, int64_t follower, struct query_status *ou
     return 0;
 }
 
+static int signer_read(const PGresult *row, char out[43], struct err *err)
+{
+    uint8_t address[20];
+    out[0] = '\0';
+    if (pg_null(row, 0, "signer"))
+        return 0;
+    if (hex_decode(pg_text(row, 0, "signer"), address, sizeof(address)) != 0)
+        return err_set(err, "the signer is not an address");
+    hex_address_format(address, out);
+    return 0;
+}
+
 int query_slot(struct pg_conn *conn, int64_t follower, const struct payment_slot_request *request,
                struct payment_slot *out, struct err *err)
 {
@@ -69,7 +88,7 @@ int query_slot(struct pg_conn *conn, int64_t follower, const struct payment_slot
         return err_set(err, "the slot's terms are not a word");
     out->revoked = pg_bool(row, 0, "revoked");
     out->pending = pg_bool(row, 0, "pending");
-    return 0;
+    return signer_read(row, out->signer, err);
 }
 
 static json_t *address_json(const char *lower)
@@ -112,6 +131,18 @@ static void put_terms(json_t *out, const PGresult *row)
     put(out, "paid", text_json(row, "paid"));
 }
 
+static json_t *refund_json(const PGresult *row)
+{
+    if (pg_null(row, 0, "refund_tx"))
+        return json_null();
+    json_t *out = json_object();
+    put(out, "tx_hash", text_json(row, "refund_tx"));
+    put(out, "block_number", json_integer(pg_int(row, 0, "refund_block")));
+    put(out, "amount", text_json(row, "refund_amount"));
+    put(out, "at", time_json(row, "refunded_s"));
+    return out;
+}
+
 int query_payment(struct pg_conn *conn, const char *id, int64_t required, json_t **out,
                   struct err *err)
 {
@@ -141,12 +172,18 @@ int query_payment(struct pg_conn *conn, const char *id, int64_t required, json_t
     put(json, "seen_at", time_json(row, "seen_s"));
     put(json, "confirmed_at", time_json(row, "confirmed_s"));
     put(json, "activated_at", time_json(row, "activated_s"));
+    put(json, "refund", refund_json(row));
     return 0;
 }
 
 int query_states(struct pg_conn *conn, int64_t follower, PGresult **out, struct err *err)
 {
     return pg_run(conn, &states_stmt, PG_PARAMS(pg_num(follower).s), out, err);
+}
+
+int query_transfer_states(struct pg_conn *conn, int64_t follower, PGresult **out, struct err *err)
+{
+    return pg_run(conn, &transfer_states_stmt, PG_PARAMS(pg_num(follower).s), out, err);
 }
 
 static int waiting(struct pg_conn *conn, const struct pg_stmt *stmt, int64_t follower,

@@ -15,7 +15,7 @@ struct query_status {
 int query_status(struct pg_conn *conn, int64_t follower, struct query_status *out,
                  struct err *err) MUST_USE;
 
-/* Fills slot, pending and revoked. */
+/* Fills slot, pending, revoked and signer. */
 int query_slot(struct pg_conn *conn, int64_t follower, const struct payment_slot_request *request,
                struct payment_slot *out, struct err *err) MUST_USE;
 
@@ -25,6 +25,9 @@ int query_payment(struct pg_conn *conn, const char *id, int64_t required, json_t
 
 /* Rows of (state, count) without activated ones. The caller's to PQclear. */
 int query_states(struct pg_conn *conn, int64_t follower, PGresult **out, struct err *err) MUST_USE;
+/* The same of transfers that paid nothing, all states. */
+int query_transfer_states(struct pg_conn *conn, int64_t follower, PGresult **out,
+                          struct err *err) MUST_USE;
 /* Hints that subd has not answered, and the age of the oldest in seconds. */
 int query_outbox(struct pg_conn *conn, int64_t follower, int64_t *count, int64_t *age_s,
                  struct err *err) MUST_USE;

@@ -39,23 +39,30 @@ static int prepare(struct payd *payd, struct err *err)
     return 0;
 }
 
+static void show_states(struct payd *payd, const PGresult *states, enum gauges which)
+{
+    for (int i = 0; i < LEDGER_STATES; i++) {
+        const char *name = ledger_name((enum ledger_state)i);
+        int64_t n = 0;
+        bool never = i == LEDGER_ACTIVATED || (which == GAUGES_TRANSFERS && i == LEDGER_REJECTED);
+        for (int row = 0; row < PQntuples(states); row++) {
+            if (strcmp(pg_text(states, row, "state"), name) == 0)
+                n = pg_int(states, row, "count");
+        }
+        if (!never)
+            metric_set(metrics_cell(payd->metrics, which, (const char *const[]){name}), n);
+    }
+}
+
 static void count(struct payd *payd, struct pg_conn *conn)
 {
     AUTO_PG_RESULT PGresult *states = NULL;
+    AUTO_PG_RESULT PGresult *transfers = NULL;
     int64_t hints, age, follower = atomic_load(&payd->follower);
-    if (query_states(conn, follower, &states, NULL) == 0) {
-        for (int i = 0; i < LEDGER_STATES; i++) {
-            const char *name = ledger_name((enum ledger_state)i);
-            int64_t n = 0;
-            for (int row = 0; row < PQntuples(states); row++) {
-                if (strcmp(pg_text(states, row, "state"), name) == 0)
-                    n = pg_int(states, row, "count");
-            }
-            if (i != LEDGER_ACTIVATED)
-                metric_set(
-                    metrics_cell(payd->metrics, GAUGES_PAYMENTS, (const char *const[]){name}), n);
-        }
-    }
+    if (query_states(conn, follower, &states, NULL) == 0)
+        show_states(payd, states, GAUGES_PAYMENTS);
+    if (query_transfer_states(conn, follower, &transfers, NULL) == 0)
+        show_states(payd, transfers, GAUGES_TRANSFERS);
     if (query_outbox(conn, follower, &hints, &age, NULL) == 0) {
         metric_set(metrics_cell(payd->metrics, GAUGES_OUTBOX, NULL), hints);
         metric_set(metrics_cell(payd->metrics, GAUGES_OUTBOX_AGE, NULL), age);

@@ -10,7 +10,7 @@
 static void hints(void **state)
 {
     (void)state;
-    struct payment_hint hint = {ID, 3, ""}, back;
+    struct payment_hint hint = {ID, 3, "", ""}, back;
     struct err err;
     AUTO_FREE char *text = payment_hint_encode(&hint);
     assert_string_equal(text, "{\"payment_id\":\"" ID "\",\"revision\":3}");
@@ -22,6 +22,12 @@ static void hints(void **state)
                         "{\"payment_id\":\"" ID "\",\"revision\":3,\"subscription\":\"" SUB "\"}");
     assert_int_equal(payment_hint_decode(activated, strlen(activated), &back, &err), 0);
     assert_string_equal(back.subscription, SUB);
+    assert_string_equal(back.refused, "");
+    strcpy(hint.refused, PAYMENT_REFUSED_REVOKED);
+    AUTO_FREE char *refused = payment_hint_encode(&hint);
+    assert_contains(refused, ",\"refused\":\"revoked\"}");
+    assert_int_equal(payment_hint_decode(refused, strlen(refused), &back, &err), 0);
+    assert_string_equal(back.refused, "revoked");
 
     static const struct {
         const char *text, *error;
@@ -30,6 +36,7 @@ static void hints(void **state)
         {"{\"payment_id\":\"" ID "\",\"revision\":0}", "revision: must be 1 to"},
         {"{\"payment_id\":\"" ID "\",\"revision\":1,\"subscription\":\"\"}", "subscription: must"},
         {"{\"payment_id\":\"" ID "\",\"revision\":1,\"amount\":1}", "amount: unknown member"},
+        {"{\"payment_id\":\"" ID "\",\"revision\":1,\"refused\":\"late\"}", "refused: must be"},
         {"{\"revision\":1}", "payment_id: missing"},
     };
 

@@ -12,27 +12,31 @@
 #define NOWHERE (-1)
 
 /* [state][cause] -> the state entered */
-static const int table[LEDGER_STATES][7] = {
+static const int table[LEDGER_STATES][LEDGER_CAUSES] = {
     [LEDGER_SEEN] = {NOWHERE, LEDGER_CONFIRMING, LEDGER_CONFIRMED, NOWHERE, LEDGER_ORPHANED,
-                     LEDGER_REJECTED, NOWHERE},
+                     LEDGER_REJECTED, NOWHERE, LEDGER_REFUNDED, NOWHERE},
     [LEDGER_CONFIRMING] = {NOWHERE, NOWHERE, LEDGER_CONFIRMED, NOWHERE, LEDGER_ORPHANED,
-                           LEDGER_REJECTED, NOWHERE},
+                           LEDGER_REJECTED, NOWHERE, LEDGER_REFUNDED, NOWHERE},
     [LEDGER_CONFIRMED] = {NOWHERE, NOWHERE, NOWHERE, LEDGER_ACTIVATED, LEDGER_ORPHANED, NOWHERE,
-                          NOWHERE},
-    [LEDGER_ACTIVATED] = {NOWHERE, NOWHERE, NOWHERE, NOWHERE, LEDGER_ORPHANED, NOWHERE, NOWHERE},
-    [LEDGER_ORPHANED] = {LEDGER_SEEN, NOWHERE, NOWHERE, NOWHERE, NOWHERE, NOWHERE, NOWHERE},
+                          NOWHERE, LEDGER_REFUNDED, NOWHERE},
+    [LEDGER_ACTIVATED] = {NOWHERE, NOWHERE, NOWHERE, NOWHERE, LEDGER_ORPHANED, NOWHERE, NOWHERE,
+                          LEDGER_REFUNDED, NOWHERE},
+    [LEDGER_ORPHANED] = {LEDGER_SEEN, NOWHERE, NOWHERE, NOWHERE, NOWHERE, NOWHERE, NOWHERE, NOWHERE,
+                         NOWHERE},
     [LEDGER_REJECTED] = {NOWHERE, NOWHERE, NOWHERE, NOWHERE, LEDGER_ORPHANED, NOWHERE,
-                         LEDGER_CONFIRMING},
-    [LEDGER_REFUNDED] = {NOWHERE, NOWHERE, NOWHERE, NOWHERE, NOWHERE, NOWHERE, NOWHERE},
+                         LEDGER_CONFIRMING, LEDGER_REFUNDED, NOWHERE},
+    [LEDGER_REFUNDED] = {NOWHERE, NOWHERE, NOWHERE, NOWHERE, LEDGER_ORPHANED, NOWHERE, NOWHERE,
+                         NOWHERE, LEDGER_CONFIRMED},
 };
 
 static void every_transition(void **state)
 {
     (void)state;
     for (int from = 0; from < LEDGER_STATES; from++) {
-        for (int cause = 0; cause < 7; cause++) {
+        for (int cause = 0; cause < LEDGER_CAUSES; cause++) {
             struct ledger_move move;
-            int rc = ledger_transition((enum ledger_state)from, (enum ledger_cause)cause, &move);
+            int rc = ledger_transition((enum ledger_state)from, (enum ledger_cause)cause,
+                                       LEDGER_ACTIVATED, &move);
             if (table[from][cause] == NOWHERE) {
                 assert_int_equal(rc, -1);
             } else {
@@ -44,21 +48,54 @@ static void every_transition(void **state)
     }
 }
 
-/* subd is told exactly when a payment begins or ceases to count. */
+/* subd is told exactly when a payment begins or ceases to count, and of every refund and its end.
+ */
 static void hints_follow_what_counts(void **state)
 {
     (void)state;
     for (int from = 0; from < LEDGER_STATES; from++) {
-        for (int cause = 0; cause < 7; cause++) {
+        for (int cause = 0; cause < LEDGER_CAUSES; cause++) {
             struct ledger_move move;
-            if (ledger_transition((enum ledger_state)from, (enum ledger_cause)cause, &move) != 0)
+            if (ledger_transition((enum ledger_state)from, (enum ledger_cause)cause,
+                                  LEDGER_ACTIVATED, &move) != 0)
                 continue;
             bool counted = from == LEDGER_CONFIRMED || from == LEDGER_ACTIVATED;
             bool counts = move.to == LEDGER_CONFIRMED || move.to == LEDGER_ACTIVATED;
-            enum ledger_hint want = counted == counts ? LEDGER_HINT_NONE
-                                    : counts          ? LEDGER_HINT_CONFIRMED
-                                                      : LEDGER_HINT_REVERSED;
+            bool refund = from == LEDGER_REFUNDED || move.to == LEDGER_REFUNDED;
+            enum ledger_hint want = counted == counts && !refund ? LEDGER_HINT_NONE
+                                    : counts                     ? LEDGER_HINT_CONFIRMED
+                                                                 : LEDGER_HINT_REVERSED;
             assert_int_equal(move.hint, want);
+        }
+    }
+}
+
+/* Where a refund's block leaves the chain, the payment is again what it was before. */
+static void an_undone_refund_gives_back(void **state)
+{
+    (void)state;
+
+    static const struct {
+        int to;
+        enum ledger_hint hint;
+    } want[LEDGER_STATES] = {
+        [LEDGER_SEEN] = {LEDGER_SEEN, LEDGER_HINT_REVERSED},
+        [LEDGER_CONFIRMING] = {LEDGER_CONFIRMING, LEDGER_HINT_REVERSED},
+        [LEDGER_CONFIRMED] = {LEDGER_CONFIRMED, LEDGER_HINT_CONFIRMED},
+        [LEDGER_ACTIVATED] = {LEDGER_CONFIRMED, LEDGER_HINT_CONFIRMED},
+        [LEDGER_ORPHANED] = {NOWHERE, LEDGER_HINT_NONE},
+        [LEDGER_REJECTED] = {LEDGER_REJECTED, LEDGER_HINT_REVERSED},
+        [LEDGER_REFUNDED] = {NOWHERE, LEDGER_HINT_NONE},
+    };
+
+    for (int before = 0; before < LEDGER_STATES; before++) {
+        struct ledger_move move;
+        int rc =
+            ledger_transition(LEDGER_REFUNDED, LEDGER_UNREPAID, (enum ledger_state)before, &move);
+        assert_int_equal(rc, want[before].to == NOWHERE ? -1 : 0);
+        if (rc == 0) {
+            assert_int_equal(move.to, want[before].to);
+            assert_int_equal(move.hint, want[before].hint);
         }
     }
 }
@@ -145,8 +182,11 @@ static void objections(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_transition),    cmocka_unit_test(hints_follow_what_counts),
-        cmocka_unit_test(names_are_read_back), cmocka_unit_test(confirmation_rule),
+        cmocka_unit_test(every_transition),
+        cmocka_unit_test(hints_follow_what_counts),
+        cmocka_unit_test(an_undone_refund_gives_back),
+        cmocka_unit_test(names_are_read_back),
+        cmocka_unit_test(confirmation_rule),
         cmocka_unit_test(objections),
     };
     log_init("test", LOG_LEVEL_ERROR);

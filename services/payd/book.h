@@ -1,0 +1,23 @@
+/* What the events of the chain mean as rows: payments, slots, refunds, transfers that paid nothing,
+ * the contract's signer. Each function is part of a transaction of store.c's. */
+#ifndef PAYD_BOOK_H
+#define PAYD_BOOK_H
+
+#include "services/payd/follow.h"
+#include "services/payd/move.h"
+#include "services/payd/store.h"
+
+struct book {
+    struct pg_conn *conn;
+    const struct store_options *options;
+    int64_t epoch;
+    struct moves moves; /* to be announced once the transaction is committed */
+};
+
+int book_event(struct book *book, const struct evm_event *event, struct err *err) MUST_USE;
+/* Judges what is open anew: payments and transfers. */
+int book_settle(struct book *book, int64_t cursor, int64_t ceiling, struct err *err) MUST_USE;
+/* The blocks above `number` are no longer part of the chain. */
+int book_undo(struct book *book, int64_t number, struct err *err) MUST_USE;
+
+#endif
