@@ -165,7 +165,7 @@ after(async () => {
 test('a payment is seen, confirmed and handed on until it is answered', async () => {
   const a = await payd('first');
   assert.deepEqual(await followed('first'), {
-    slot: word(0n), pending: false, revoked: false, head: Number(await client.getBlockNumber()), chain_id: 4441, contract: deployment.contract,
+    slot: word(0n), pending: false, revoked: false, head: Number(await client.getBlockNumber()), chain_id: 4441, contract: deployment.contract, signer: signer.address,
   });
   assert.equal((await get(a, `0x${'1'.repeat(64)}`)).status, 404);
   assert.match((await get(a, `0x${'1'.repeat(64)}`)).body.detail, /not|yet/i);
@@ -220,7 +220,7 @@ test('others read the published view and nothing else; the trail cannot be chang
   const asSubd = (statement) => postgres.psql(['-At', '-v', 'ON_ERROR_STOP=1', '-c', statement], 'octroi', 'octroi_subd', postgres.passwords.subd).trim();
   const [row] = JSON.parse(asSubd('select json_agg(v) from payments.payment_v1 v'));
   assert.deepEqual(Object.keys(row), ['payment_id', 'revision', 'state', 'chain_id', 'contract', 'subscriber', 'service_id', 'token', 'terms', 'amount', 'plan', 'seq',
-    'start_at', 'expires_at', 'paid', 'tx_hash', 'block_number', 'log_index', 'seen_at', 'confirmed_at']);
+    'start_at', 'expires_at', 'paid', 'tx_hash', 'block_number', 'log_index', 'seen_at', 'confirmed_at', 'subscription', 'reason', 'activated_at', 'refund_tx', 'refund_block', 'refund_amount', 'refunded_at']);
   assert.equal(row.subscriber, payer.address.toLowerCase());
   assert.equal(row.contract, deployment.contract.toLowerCase());
   assert.throws(() => asSubd('select * from payments.payment'), /permission denied/);
