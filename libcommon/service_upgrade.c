@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -154,21 +155,29 @@ static char **environment(char *inherit, char *ready)
     return env;
 }
 
-/* After fork of a process with threads: system calls only. */
-static _Noreturn void become(const struct service_upgrade *upgrade, char **env, int ready_fd)
+static int spawn(struct service_upgrade *upgrade, char **env, int ready_fd)
 {
+    posix_spawn_file_actions_t files;
+    posix_spawnattr_t attr;
     sigset_t none;
 
     sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
+    posix_spawnattr_init(&attr);
+    posix_spawnattr_setsigmask(&attr, &none);
+    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
+    posix_spawn_file_actions_init(&files);
+    /* Onto itself: the descriptor is kept over exec in the child only. */
     for (size_t i = 0; i < upgrade->offered_count; i++)
-        fcntl(upgrade->offered[i].fd, F_SETFD, 0);
-    fcntl(ready_fd, F_SETFD, 0);
-    execve(upgrade->program, upgrade->argv, env);
-    _exit(127);
+        posix_spawn_file_actions_adddup2(&files, upgrade->offered[i].fd, upgrade->offered[i].fd);
+    posix_spawn_file_actions_adddup2(&files, ready_fd, ready_fd);
+    int status = posix_spawn(&upgrade->pid, upgrade->program, &files, &attr, upgrade->argv, env);
+    posix_spawn_file_actions_destroy(&files);
+    posix_spawnattr_destroy(&attr);
+    return status;
 }
 
+/* Not by fork: its handlers wait for locks that threads of this process may hold, and it copies the
+ * page tables of all that they use. */
 static int start_program(struct service_upgrade *upgrade, struct err *err)
 {
     int pipe_fds[2];
@@ -178,17 +187,16 @@ static int start_program(struct service_upgrade *upgrade, struct err *err)
     AUTO_FREE char *inherit = inherit_text(upgrade);
     AUTO_FREE char *ready = mem_printf(READY "=%d", pipe_fds[1]);
     AUTO_FREE char **env = environment(inherit, ready);
-    upgrade->pid = fork();
-    if (upgrade->pid == 0)
-        become(upgrade, env, pipe_fds[1]);
+    close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
+    int status = spawn(upgrade, env, pipe_fds[1]);
     close(pipe_fds[1]);
     upgrade->ready_fd = pipe_fds[0];
-    if (upgrade->pid > 0)
+    if (status == 0)
         return 0;
     close(upgrade->ready_fd);
     upgrade->ready_fd = -1;
     upgrade->pid = 0;
-    return err_set(err, "fork: %s", strerror(errno));
+    return err_set(err, "%s: %s", upgrade->program, strerror(status));
 }
 
 void service_upgrade_begin(struct service *service)

@@ -9,6 +9,7 @@ mkdir -p $logs
 export OCTROI_PRESET=asan CMAKE_C_COMPILER_LAUNCHER=${CMAKE_C_COMPILER_LAUNCHER-$(command -v ccache)}
 passed=0
 failed=0
+broken=
 jobs=$(nproc)
 
 # result NAME PASSED FAILED LOG
@@ -17,6 +18,7 @@ result() {
     failed=$((failed + $3))
     printf '%-28s %4d passed, %d failed   (%d s)\n' "$1" "$2" "$3" $((SECONDS - started))
     if [ "$3" -gt 0 ]; then
+        broken+="$1:"$'\n'"$(grep -E '^ *not ok|^\[FAIL|\(Failed\)|\(Timeout\)' "$4" | head -20)"$'\n'
         echo "--- $4"
         grep -nE 'not ok|FAILED|FAIL|rror' "$4" | head -60
         tail -60 "$4"
@@ -112,5 +114,6 @@ for stage in "${@:-build lint unit contracts docs fuzz integration e2e container
 done
 
 echo
+printf '%s' "$broken"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

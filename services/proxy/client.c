@@ -579,11 +579,14 @@ void client_new(struct worker *worker, struct io io, const struct peer *peer, co
     }
 }
 
-/* A client who was served just now may have sent its next request already. */
+/* A client who was served just now may have sent its next request already. A timer that is due
+ * within the grace may be the grace itself: served after the drain was called, before this thread
+ * heard of it. */
 static bool is_idle(const struct client *client)
 {
     int64_t since = client->timer.due_ms - timeouts_of(client)->keepalive_idle;
     return !client->first && client_waiting(client) == 0 &&
+           client->timer.due_ms - now_ms(client) > DRAIN_GRACE_MS &&
            now_ms(client) - since >= DRAIN_GRACE_MS;
 }
 

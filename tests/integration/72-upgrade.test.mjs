@@ -178,7 +178,7 @@ describe('USR2', () => {
 
   const failures = [
     ['ends at once', () => install('#!/bin/sh\nexit 3\n'), /ended before it was ready.*exit status 3/],
-    ['is no program', () => install('nonsense'), /exit status 127/],
+    ['is no program', () => install('nonsense'), /Exec format error/],
     ['is not there', () => rmSync(program), /No such file/],
     ['never becomes ready', () => install('#!/bin/sh\nexec sleep 600\n'), /did not become ready in time.*signal 9/],
     ['does not take the configuration', () => writeFileSync(proxy.configFile, 'nonsense: 1\n'), /exit status 1/],

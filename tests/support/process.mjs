@@ -1,6 +1,6 @@
 // Owns one real process: a log file, readiness, a clean stop, and a failure on any sanitizer report.
 import { spawn } from 'node:child_process';
-import { createHash } from 'node:crypto';
+import { createHash, randomInt } from 'node:crypto';
 import { chmodSync, closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
@@ -28,22 +28,24 @@ export async function waitUntil(what, ask, { timeout = 30_000, every = 25 } = {}
   }
 }
 
+// Below the kernel's ephemeral ports: one of those may be the near end of somebody's connection a moment later.
+const PORTS = { from: 11_000, count: 21_000 };
 const taken = new Set();
+const canListen = (port) =>
+  new Promise((resolve) => {
+    const server = net.createServer();
+    server.once('error', () => resolve(false));
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
+  });
+
 export async function freePort() {
-  for (;;) {
-    const port = await new Promise((resolve, reject) => {
-      const server = net.createServer();
-      server.once('error', reject);
-      server.listen(0, '127.0.0.1', () => {
-        const { port: chosen } = server.address();
-        server.close(() => resolve(chosen));
-      });
-    });
-    if (!taken.has(port)) {
-      taken.add(port);
-      return port;
-    }
+  for (let tries = 0; tries < 1000; tries += 1) {
+    const port = PORTS.from + randomInt(PORTS.count);
+    if (taken.has(port)) continue;
+    taken.add(port);
+    if (await canListen(port)) return port;
   }
+  throw new Error('no free port found');
 }
 
 export const canConnect = (port, host = '127.0.0.1') =>

@@ -1,6 +1,9 @@
 // HTTP/1.1 by hand: a client and an origin that send exactly the bytes a test says.
 import net from 'node:net';
 
+// What is not answered fails its test instead of holding up the whole run; no measurement.
+const PATIENCE_MS = 60_000;
+
 // Bytes as they come, asked for by count or up to a mark.
 export class Wire {
   constructor(socket) {
@@ -29,9 +32,11 @@ export class Wire {
 
   async more() {
     if (this.ended) throw new Error(`connection ended${this.error ? `: ${this.error.message}` : ''} after ${JSON.stringify(this.data.toString('latin1').slice(0, 300))}`);
-    await new Promise((resolve) => {
+    let quiet;
+    await new Promise((resolve, reject) => {
       this.wake = resolve;
-    });
+      quiet = setTimeout(reject, PATIENCE_MS, new Error(`nothing came for ${PATIENCE_MS} ms after ${JSON.stringify(this.data.toString('latin1').slice(0, 300))}`));
+    }).finally(() => clearTimeout(quiet));
   }
 
   async upTo(mark) {
@@ -54,7 +59,7 @@ export class Wire {
   }
 
   async rest() {
-    while (!this.ended) await this.more().catch(() => {});
+    while (!this.ended) await this.more();
     const bytes = this.data;
     this.data = Buffer.alloc(0);
     return bytes;
