@@ -12,7 +12,9 @@
 #include <secp256k1_recovery.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 struct sign_key {
     uint8_t secret[32];
@@ -61,23 +63,61 @@ static int trim(const char *text, char out[67])
     return 0;
 }
 
-int sign_key_from_hex(const char *text, struct sign_key **out, struct err *err)
+int sign_key_from_secret(const uint8_t secret[32], struct sign_key **out, struct err *err)
 {
-    char digits[67] = "";
-    struct sign_key *key = mem_zalloc(sizeof(*key));
     secp256k1_pubkey pubkey;
-    bool valid = trim(text, digits) == 0 && hex_decode(digits, key->secret, 32) == 0 &&
-                 secp256k1_ec_seckey_verify(ctx(), key->secret) == 1 &&
-                 secp256k1_ec_pubkey_create(ctx(), &pubkey, key->secret) == 1;
-    mem_wipe(digits, sizeof(digits));
-    if (!valid) {
-        sign_key_free(&key);
-        return err_set(err, "not a secp256k1 private key: 0x and 64 hex digits, not zero and below "
-                            "the order of the curve");
-    }
+    if (secp256k1_ec_seckey_verify(ctx(), secret) != 1 ||
+        secp256k1_ec_pubkey_create(ctx(), &pubkey, secret) != 1)
+        return err_set(err,
+                       "not a secp256k1 private key: zero, or not below the order of the curve");
+    struct sign_key *key = mem_zalloc(sizeof(*key));
+    memcpy(key->secret, secret, sizeof(key->secret));
     address_of(&pubkey, key->address);
     *out = key;
     return 0;
+}
+
+int sign_key_from_hex(const char *text, struct sign_key **out, struct err *err)
+{
+    char digits[67] = "";
+    uint8_t secret[32];
+    int result = trim(text, digits) == 0 && hex_decode(digits, secret, 32) == 0
+                     ? sign_key_from_secret(secret, out, NULL)
+                     : -1;
+    mem_wipe(digits, sizeof(digits));
+    mem_wipe(secret, sizeof(secret));
+    if (result != 0)
+        return err_set(err, "not a secp256k1 private key: 0x and 64 hex digits, not zero and below "
+                            "the order of the curve");
+    return 0;
+}
+
+int sign_key_lock(const struct sign_key *key, struct err *err)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t first = (uintptr_t)key & ~(page - 1);
+    size_t len = ((uintptr_t)key + sizeof(*key) - first + page - 1) & ~(page - 1);
+    if (mlock(key, sizeof(*key)) != 0)
+        return err_set(err, "cannot keep the key in memory (RLIMIT_MEMLOCK too small?): %m");
+    if (madvise((void *)first, len, MADV_DONTDUMP) != 0)
+        return err_set(err, "cannot keep the key out of core dumps: %m");
+    return 0;
+}
+
+int sign_secret_public(const uint8_t secret[32], uint8_t out[33])
+{
+    secp256k1_pubkey pubkey;
+    size_t len = 33;
+    if (secp256k1_ec_pubkey_create(ctx(), &pubkey, secret) != 1)
+        return -1;
+    return secp256k1_ec_pubkey_serialize(ctx(), out, &len, &pubkey, SECP256K1_EC_COMPRESSED) == 1
+               ? 0
+               : -1;
+}
+
+int sign_secret_add(uint8_t secret[32], const uint8_t tweak[32])
+{
+    return secp256k1_ec_seckey_tweak_add(ctx(), secret, tweak) == 1 ? 0 : -1;
 }
 
 void sign_key_address(const struct sign_key *key, uint8_t out[20])

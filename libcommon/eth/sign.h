@@ -9,8 +9,17 @@ struct sign_key; /* a private key; wiped when freed */
 
 /* 0x + 64 hex digits, surrounding white space allowed; not zero, below the order. */
 int sign_key_from_hex(const char *text, struct sign_key **out, struct err *err) MUST_USE;
+/* Of 32 bytes, big-endian; they stay the caller's to wipe. */
+int sign_key_from_secret(const uint8_t secret[32], struct sign_key **out, struct err *err) MUST_USE;
+/* Keeps the key out of swap and out of core dumps. */
+int sign_key_lock(const struct sign_key *key, struct err *err) MUST_USE;
 void sign_key_address(const struct sign_key *key, uint8_t out[20]);
 void sign_key_free(struct sign_key **key);
+
+/* For who derives keys: the compressed point of a secret, and secret + tweak modulo the order. -1:
+ * one of them, or the sum, is not a private key; the secret is then zero. */
+int sign_secret_public(const uint8_t secret[32], uint8_t out[33]) MUST_USE;
+int sign_secret_add(uint8_t secret[32], const uint8_t tweak[32]) MUST_USE;
 
 /* r ++ yParityAndS (EIP-2098). */
 int sign_digest_compact(const struct sign_key *key, const struct word *digest, uint8_t out[64],
