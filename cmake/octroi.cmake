@@ -21,7 +21,7 @@ endfunction()
 
 function(octroi_service service)
     file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/services/${service}/*.c ${CMAKE_SOURCE_DIR}/services/${service}/*/*.c)
-    list(REMOVE_ITEM sources ${CMAKE_SOURCE_DIR}/services/${service}/main.c)
+    list(FILTER sources EXCLUDE REGEX "/main\\.c$")
     file(GLOB sql ${CMAKE_SOURCE_DIR}/services/${service}/sql/*.sql)
     if(sql)
         octroi_embed_sql(${service} embedded)
@@ -38,4 +38,14 @@ function(octroi_service service)
     endif()
     add_executable(${service} ${CMAKE_SOURCE_DIR}/services/${service}/main.c)
     target_link_libraries(${service} PRIVATE ${service}_core)
+endfunction()
+
+# payd's signer is a program of its own: the files of its directory, and of libcommon what they use. Libraries that it
+# does not use (HTTP, SQL, the bus) are not to be in the address space of the key.
+function(octroi_signer)
+    file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/services/payd/signer/*.c)
+    add_executable(payd-signer ${sources})
+    target_link_libraries(payd-signer PRIVATE common)
+    target_link_options(payd-signer PRIVATE -Wl,--as-needed)
+    add_dependencies(payd payd-signer)
 endfunction()

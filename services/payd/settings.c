@@ -123,14 +123,17 @@ static const struct config_field wallet_fields[] = {
                  .doc = "the operator's key: a Web3 keystore file (version 3); without it and "
                         "mnemonic_file there is no wallet"),
     CONFIG_FIELD(struct settings_wallet, password_file, "password_file", CONFIG_STRING,
-                 .fallback = "", .doc = "file with the keystore's password"),
+                 .fallback = "",
+                 .doc = "file with the keystore's password, or with the mnemonic's passphrase "
+                        "where it has one"),
     CONFIG_FIELD(struct settings_wallet, mnemonic_file, "mnemonic_file", CONFIG_STRING,
                  .fallback = "", .doc = "in place of a keystore: file with a BIP-39 mnemonic"),
     CONFIG_FIELD(struct settings_wallet, path, "path", CONFIG_STRING,
                  .fallback = "m/44'/60'/0'/0/0", .doc = "BIP-44 path of the mnemonic's key"),
-    CONFIG_FIELD(struct settings_wallet, user, "user", CONFIG_STRING, .fallback = "",
-                 .doc = "the signer process becomes this user where payd runs as root; empty: "
-                        "it stays what payd is"),
+    CONFIG_FIELD(
+        struct settings_wallet, user, "user", CONFIG_STRING, .fallback = "",
+        .doc = "where payd runs as root: the user (a name or uid:gid) that the signer process "
+               "becomes; empty: nobody"),
     CONFIG_FIELD(struct settings_wallet, max_fee_per_gas, "max_fee_per_gas", CONFIG_INT,
                  .fallback = "200000000000", .min = 1, .max = 1000000000000000,
                  .doc = "most that a unit of gas may cost, in wei; above it the wallet waits"),
