@@ -151,11 +151,22 @@ static int ancestor(struct follow *follow, struct follow_cursor *out, struct err
     return 0;
 }
 
-static int ceiling_now(struct follow *follow, int64_t *out, struct err *err)
+/* The tag's block and our newest one must be of one chain: ours is looked at again after the tag
+ * was read, or blocks of a chain that is gone would be confirmed by the number of another's. */
+static int ceiling_now(struct follow *follow, const struct follow_cursor *newest, int64_t *out,
+                       struct err *err)
 {
     const struct follow_chain *chain = follow->options.chain;
+    struct evm_block ours = {.number = newest->number};
+    bool there = true;
     *out = INT64_MAX;
-    return chain->ceiling == NULL ? 0 : chain->ceiling(chain->ctx, out, err);
+    if (chain->ceiling == NULL)
+        return 0;
+    memcpy(ours.hash, newest->hash, sizeof(ours.hash));
+    if (chain->ceiling(chain->ctx, out, err) != 0 ||
+        (ours.hash[0] != '\0' && still_there(follow, &ours, &there, err) != 0))
+        return -1;
+    return there ? 0 : err_set(err, "the chain changed while it was read");
 }
 
 static int roll_back(struct follow *follow, enum follow_progress *progress, struct err *err)
@@ -193,7 +204,7 @@ static int advance(struct follow *follow, struct follow_batch *batch, struct err
     const struct follow_store *store = follow->options.store;
     struct follow_view view = {.head = follow->head};
     batch->to = cursor_of(&batch->blocks[batch->block_count - 1]);
-    if (ceiling_now(follow, &view.ceiling, err) != 0 ||
+    if (ceiling_now(follow, &batch->to, &view.ceiling, err) != 0 ||
         store->advance(store->ctx, &follow->at, batch, &view, err) != 0)
         return -1;
     follow->at = batch->to;
@@ -350,7 +361,7 @@ static int step_current(struct follow *follow, enum follow_progress *progress, s
     const struct follow_store *store = follow->options.store;
     struct follow_view view = {.head = follow->head};
     *progress = FOLLOW_CURRENT;
-    if (ceiling_now(follow, &view.ceiling, err) != 0)
+    if (ceiling_now(follow, &follow->at, &view.ceiling, err) != 0)
         return -1;
     return store->settle(store->ctx, &follow->at, &view, err);
 }

@@ -93,6 +93,25 @@ static int on_block(void *ctx, int64_t number, struct evm_block *out, bool *foun
     return 0;
 }
 
+static int on_ceiling(void *ctx, int64_t *number, struct err *err)
+{
+    struct model *m = ctx;
+    if (call(m, err) != 0)
+        return -1;
+    *number = m->head;
+    return 0;
+}
+
+/* Below a ceiling that the chain gave, only blocks of that chain are confirmed. */
+static void check_ceiling(const struct model *m, const struct follow_cursor *at,
+                          const struct follow_view *view)
+{
+    if (view->ceiling == INT64_MAX)
+        return;
+    struct evm_block block = block_at(m, at->number);
+    assert_string_equal(at->hash, block.hash);
+}
+
 static void add_events(const struct model *m, int64_t number, struct evm_events *out)
 {
     struct evm_block block = block_at(m, number);
@@ -160,8 +179,9 @@ static int on_advance(void *ctx, const struct follow_cursor *from, const struct 
                       const struct follow_view *view, struct err *err)
 {
     struct model *m = ctx;
-    (void)err, (void)view;
+    (void)err;
     check_from(m, from);
+    check_ceiling(m, &batch->to, view);
     for (size_t i = 0; i < batch->block_count; i++)
         m->kept[m->kept_count++] = batch->blocks[i];
     for (size_t i = 0; i < batch->events.count; i++)
@@ -198,8 +218,9 @@ static int on_settle(void *ctx, const struct follow_cursor *at, const struct fol
                      struct err *err)
 {
     struct model *m = ctx;
-    (void)err, (void)view;
+    (void)err;
     check_from(m, at);
+    check_ceiling(m, at, view);
     m->settled++;
     return 0;
 }
@@ -425,6 +446,26 @@ static void whatever_happens_the_store_ends_as_the_chain(void **state)
     }
 }
 
+static void a_tag_of_another_chain_confirms_nothing(void **state)
+{
+    (void)state;
+    for (int64_t calls = 1; calls < 24; calls++) {
+        struct bench b;
+        bench_begin(&b, 0, 8, 50);
+        b.chain.ceiling = on_ceiling;
+        grow(b.model, 6, 2);
+        b.model->change_depth = 3;
+        bench_restart(&b);
+        b.model->change_in = calls;
+        settle(&b);
+        b.model->change_in = calls % 4 + 1;
+        settle(&b);
+        settle(&b);
+        check_events(b.model);
+        bench_end(&b);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -433,6 +474,7 @@ int main(void)
         cmocka_unit_test(finds_the_ancestor_at_any_depth),
         cmocka_unit_test(the_ancestor_is_the_nearest),
         cmocka_unit_test(a_node_that_lags_takes_nothing_back),
+        cmocka_unit_test(a_tag_of_another_chain_confirms_nothing),
         cmocka_unit_test(whatever_happens_the_store_ends_as_the_chain),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
