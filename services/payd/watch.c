@@ -10,6 +10,7 @@
 #include "services/payd/store.h"
 #include "services/payd/verbs.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define EVERY_MS   1000
@@ -75,14 +76,19 @@ static void count(struct payd *payd, struct pg_conn *conn)
 
 static void show_status(struct payd *payd, const struct query_status *status)
 {
-    bool ok = status->polled_ms <= payd->settings->chain.stale_after_ms;
-    service_dependency(payd->service, "chain", false, ok,
-                       ok ? "" : "no endpoint has answered for a while");
+    bool fresh = status->polled_ms <= payd->settings->chain.stale_after_ms;
+    int64_t left = status->head - status->cursor;
+    char detail[64] = "";
+    if (!fresh)
+        snprintf(detail, sizeof(detail), "no endpoint has answered for a while");
+    else if (left > payd->settings->chain.tail)
+        snprintf(detail, sizeof(detail), "catching up: %lld blocks left", (long long)left);
+    service_dependency(payd->service, "chain", false, detail[0] == '\0', detail);
     if (atomic_load(&payd->epoch) != 0)
         return;
     metric_set(metrics_cell(payd->metrics, GAUGES_HEAD, NULL), status->head);
     metric_set(metrics_cell(payd->metrics, GAUGES_CURSOR, NULL), status->cursor);
-    metric_set(metrics_cell(payd->metrics, GAUGES_LAG, NULL), status->head - status->cursor);
+    metric_set(metrics_cell(payd->metrics, GAUGES_LAG, NULL), left);
 }
 
 static void turn(struct watch *watch)

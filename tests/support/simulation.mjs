@@ -88,14 +88,18 @@ function settingsOf(random) {
 }
 
 const legal = new Set(['seen', 'seen confirming', 'seen confirmed', 'confirming confirmed', 'confirmed activated', 'orphaned seen', 'seen rejected',
-  'confirming rejected', 'seen orphaned', 'confirming orphaned', 'rejected orphaned', 'confirmed orphaned', 'activated orphaned']);
+  'confirming rejected', 'seen orphaned', 'confirming orphaned', 'rejected orphaned', 'confirmed orphaned', 'activated orphaned', 'refunded orphaned',
+  'seen refunded', 'confirming refunded', 'confirmed refunded', 'activated refunded', 'rejected refunded', 'refunded seen', 'refunded confirming',
+  'refunded confirmed', 'refunded rejected']);
+const slotEvents = new Set(['Paid', 'Revoked', 'Refunded']);
 
 export class World {
-  constructor(simulation, seed, { settings } = {}) {
-    Object.assign(this, { simulation, seed });
+  constructor(simulation, seed, { settings, instances = ['a', 'b'], env = {} } = {}) {
+    Object.assign(this, { simulation, seed, instances, env });
     this.random = new Random(seed);
     this.settings = { ...settingsOf(this.random), ...settings };
-    this.byTime = this.settings.confirm_after !== undefined;
+    this.tag = this.settings.tag === 'latest' ? undefined : this.settings.tag;
+    this.byTime = (this.settings.confirm_after ?? '0s') !== '0s';
     this.chain = new SimChain({
       seed: this.random.below(2 ** 32), chainId: CHAIN, contract: this.random.hex(20), token: this.random.hex(20), start: this.random.between(1, 4),
       confirmations: this.byTime ? 0 : this.settings.confirmations,
@@ -105,12 +109,12 @@ export class World {
     this.payds = [];
     this.trails = new Map();
     this.touched = new Set();
-    this.counts = { confirmed: 0, activated: 0, orphaned: 0, reversed: 0 };
+    this.counts = { confirmed: 0, activated: 0, orphaned: 0, refunded: 0, reversed: 0 };
   }
 
   async start() {
     this.nodes = [await new SimNode(this.chain, { name: 'one' }).start(), await new SimNode(this.chain, { name: 'two', maxRange: 50 }).start()];
-    for (const name of ['a', 'b']) this.payds.push((await this.makePayd(name)).spawn());
+    for (const name of this.instances) this.payds.push((await this.makePayd(name)).spawn());
     return this;
   }
 
@@ -134,7 +138,7 @@ chain:
   backoff_max: 80ms
 ${Object.entries(this.settings).map(([key, value]) => `  ${key}: ${value}`).join('\n')}
 `;
-    return new Service('payd', { dir, name: `payd-${this.seed}-${name}`, config, opsPort });
+    return new Service('payd', { dir, name: `payd-${this.seed}-${name}`, config, opsPort, env: this.env });
   }
 
   async stop() {
@@ -210,6 +214,7 @@ ${Object.entries(this.settings).map(([key, value]) => `  ${key}: ${value}`).join
     return this.sql.json(`json_build_object(
       'follower', (select row_to_json(f) from payments.follower f where contract = '${contract}'),
       'payments', ${of('t.id, t.revision, t.state, t.reason, t.block_hash, t.block_number, t.tx_hash', 'payments.payment')},
+      'transfers', ${of('t.id, t.state, t.block_hash', 'payments.transfer')},
       'blocks', ${of('t.number, t.hash', 'payments.block')},
       'slots', ${of('t.block_number, t.log_index', 'payments.slot_event')},
       'outbox', ${of('t.payment_id', 'payments.outbox')},
@@ -226,13 +231,23 @@ ${Object.entries(this.settings).map(([key, value]) => `  ${key}: ${value}`).join
     await this.readTrails(state.payments, wrong);
     if (state.follower?.cursor_hash !== chain.head.hash) wrong.push(`cursor is ${state.follower?.cursor_number}, the head ${chain.head.number}`);
     for (const [number, hash] of state.blocks) if (chain.canonical[number]?.hash !== hash) wrong.push(`block ${number} is kept, and not of this chain`);
-    const logs = new Set(chain.canonical.flatMap((block) => block.logs.filter(({ address }) => address === chain.contract).map(({ index }) => `${block.number}/${index}`)));
+    const logs = new Set(chain.canonical.flatMap((block) => block.logs.filter(({ eventName }) => slotEvents.has(eventName)).map(({ index }) => `${block.number}/${index}`)));
     for (const [number, index] of state.slots) if (!logs.delete(`${number}/${index}`)) wrong.push(`slot event ${number}/${index} is not on the chain`);
     for (const place of logs) wrong.push(`slot event ${place} is missing`);
     if (state.outbox.length) wrong.push(`${state.outbox.length} hints are open`);
+    this.checkHints(state);
     const counting = this.comparePayments(state, wrong);
+    this.compareTransfers(state, wrong);
     this.compareSubscriptions(state, counting, wrong);
     return wrong;
+  }
+
+  // At every moment: where no hint is open, subd has what payd has. (What no hint told of, subd's sweep would find, but late.)
+  checkHints({ payments, outbox, applied }) {
+    const open = new Set(outbox.map(([id]) => id));
+    const counts = new Map(applied.map(([id, , yes]) => [id, yes]));
+    const untold = payments.filter(([id, , now]) => !open.has(id) && (counts.get(id) ?? false) !== (now === 'confirmed' || now === 'activated'));
+    if (untold.length) throw new Fatal(`subd is not told of ${untold.map(([id, , now]) => `${id}, which is ${now}`).join(', ')}`);
   }
 
   objection({ fields, token }) {
@@ -244,29 +259,33 @@ ${Object.entries(this.settings).map(([key, value]) => `  ${key}: ${value}`).join
   ripe({ number }) {
     if (this.byTime) return true;
     const { head, lag } = this.chain;
-    const tagged = this.settings.tag ? head.number - lag[this.settings.tag] : head.number;
+    const tagged = this.tag ? head.number - lag[this.tag] : head.number;
     return number <= tagged && head.number - number >= this.settings.confirmations;
   }
 
+  // What it may be, as `state (reason)`. Where a shorter chain came, what once was deep enough, or had a block above it, stays so.
   expected({ payment, block }) {
     const reason = this.objection(payment);
-    if (reason) return ['rejected', reason];
-    if (this.ripe(block)) return ['activated', null];
-    return [block === this.chain.head ? 'seen' : 'confirming', null];
+    if (this.chain.head.refunded.has(payment.id)) return [`refunded (${reason})`];
+    if (reason) return [`rejected (${reason})`];
+    if (this.ripe(block)) return ['activated (null)'];
+    return ['confirming (null)', ...(block === this.chain.head ? ['seen (null)'] : []), ...(block.ripeAt !== null ? ['activated (null)'] : [])];
   }
 
   comparePayments(state, wrong) {
     const mined = this.chain.mined();
     const counting = new Map();
+    this.open = new Set();
     for (const [id, revision, now, reason, hash, number, tx] of state.payments) {
       const place = mined.get(id);
       if (!this.chain.payments.has(id)) wrong.push(`payment ${id} was never made`);
       else if (!place && now !== 'orphaned') wrong.push(`payment ${id} is ${now}, and not on the chain`);
       else if (place) {
-        const [want, why] = this.expected(place);
-        if (now !== want || reason !== why) wrong.push(`payment ${id} of block ${place.block.number} is ${now} (${reason}), should be ${want} (${why})`);
+        const want = this.expected(place);
+        if (!want.includes(`${now} (${reason})`)) wrong.push(`payment ${id} of block ${place.block.number} is ${now} (${reason}), should be ${want.join(' or ')}`);
         else if (hash !== place.block.hash || number !== place.block.number) wrong.push(`payment ${id} is said to be in block ${number}, not ${place.block.number}`);
         else if (!place.block.txs.some((one) => one.hash === tx)) wrong.push(`payment ${id} is said to be in another transaction`);
+        if (now === 'seen' || now === 'confirming') this.open.add(`${place.payment.subscriber}|${place.payment.serviceId}`);
         if (now === 'activated') counting.set(id, { payment: place.payment, revision });
       }
       if (this.trails.get(id)?.length !== revision) wrong.push(`payment ${id} is at revision ${revision}, its trail at ${this.trails.get(id)?.length}`);
@@ -276,10 +295,38 @@ ${Object.entries(this.settings).map(([key, value]) => `  ${key}: ${value}`).join
     return counting;
   }
 
+  // Whether a later payment of its slot was refunded: the grant is gone with it.
+  repaid({ subscription, fields }) {
+    return [...this.chain.head.refunded].some((id) => {
+      const other = this.chain.payments.get(id);
+      return other.subscription === subscription && other.fields.seq > fields.seq;
+    });
+  }
+
+  compareTransfers(state, wrong) {
+    const { chain } = this;
+    const mined = new Map([...chain.transfers()].map(([, place]) => [chain.transferId(place.tx), place]));
+    for (const [id, now, hash] of state.transfers) {
+      const place = mined.get(id);
+      const want = place ? this.expectedTransfer(place) : ['orphaned'];
+      if (!want.includes(now)) wrong.push(`transfer ${id} is ${now}, should be ${want.join(' or ')}`);
+      else if (place && hash !== place.block.hash) wrong.push(`transfer ${id} is said to be in another block`);
+      mined.delete(id);
+    }
+    for (const id of mined.keys()) wrong.push(`transfer ${id} is unknown to payd`);
+  }
+
+  expectedTransfer({ tx, block }) {
+    if (this.chain.head.sentBack.has(tx.hash)) return ['refunded'];
+    if (this.ripe(block)) return ['confirmed'];
+    return ['confirming', ...(block === this.chain.head ? ['seen'] : []), ...(block.ripeAt !== null ? ['confirmed'] : [])];
+  }
+
   compareSubscriptions(state, counting, wrong) {
     const grants = new Map();
     for (const [id, { payment }] of counting) {
       const best = grants.get(payment.subscription);
+      if (this.repaid(payment)) continue;
       if (!best || best.fields.seq < payment.fields.seq) grants.set(payment.subscription, { ...payment, id });
     }
     for (const [id, now, payment, seq] of state.subscriptions) {
@@ -310,7 +357,7 @@ ${Object.entries(this.settings).map(([key, value]) => `  ${key}: ${value}`).join
       this.checkLine(row, trail, wrong);
       trail.push(row);
     }
-    if (wrong.length) throw new Fatal(`the trail is wrong:\n  ${wrong.join('\n  ')}`);
+    if (wrong.length) throw new Fatal(`the trail is wrong:\n  ${wrong.slice(0, 20).join('\n  ')}`);
   }
 
   checkLine(row, trail, wrong) {
@@ -324,11 +371,16 @@ ${Object.entries(this.settings).map(([key, value]) => `  ${key}: ${value}`).join
     if (!block?.txs.some(({ kind, payment }) => kind === 'pay' && payment.id === row.id)) return say('its block does not hold it');
     if (row.state === 'confirmed') {
       const seen = trail.findLast(({ state }) => state === 'seen');
-      if (this.byTime && row.at - seen.at < 145) say(`after ${row.at - seen.at} ms only`);
+      // Its time runs from the beginning of the transaction that wrote it as seen, which is no earlier than a node told of it.
+      const since = Math.max(block.ripeAt ?? Infinity, seen.at - 100);
+      if (this.byTime && row.at - since < 149) say(`after ${row.at - since} ms only`);
       if (!this.byTime && !(block.ripeAt !== null && row.at >= block.ripeAt - 1)) say(`block ${block.number} was not deep enough`);
-      if (this.settings.tag && !(block.taggedAt !== null && row.at >= block.taggedAt - 1)) say(`block ${block.number} was not ${this.settings.tag}`);
+      if (this.tag && !(block.taggedAt !== null && row.at >= block.taggedAt - 1)) say(`block ${block.number} was not ${this.tag}`);
       if (this.objection(chain.payments.get(row.id))) say('it should be rejected');
     }
+    const refunds = chain.refunds.get(row.id) ?? [];
+    if (row.state === 'refunded' && refunds.length === 0) say('it was never refunded');
+    if (row.before === 'refunded' && row.state !== 'orphaned' && !refunds.some(({ lost }) => lost)) say('its refund never left the chain');
     if (row.state === 'orphaned' && !block.lost) say(`block ${block.number} never left the chain`);
     if (row.state in this.counts) this.counts[row.state] += 1;
     if (row.state === 'orphaned' && ['confirmed', 'activated'].includes(row.before)) this.counts.reversed += 1;
@@ -338,13 +390,11 @@ ${Object.entries(this.settings).map(([key, value]) => `  ${key}: ${value}`).join
   // The head of each slot as payd tells quoted.
   async compareSlots(slots) {
     const wrong = [];
-    const open = new Set([...this.chain.mined().values()].filter((place) => ['seen', 'confirming'].includes(this.expected(place)[0]))
-      .map(({ payment }) => `${payment.subscriber}|${payment.serviceId}`));
     for (const { subscriber, serviceId: id } of slots) {
       const want = this.chain.head.slots.get(`${subscriber}|${id}`);
       const answer = await this.simulation.quoted.request('octroi.v1.chain.slot', { subscriber, service_id: id }, 1000).catch((error) => ({ error: error.message }));
-      const told = answer.error ? JSON.stringify(answer.error) : `${answer.slot} ${answer.revoked} ${answer.pending} ${answer.head}`;
-      const should = `0x${(want?.word ?? 0n).toString(16).padStart(64, '0')} ${want?.revoked ?? false} ${open.has(`${subscriber}|${id}`)} ${this.chain.head.number}`;
+      const told = answer.error ? JSON.stringify(answer.error) : `${answer.slot} ${answer.revoked} ${answer.pending} ${answer.head} ${answer.signer?.toLowerCase() ?? null}`;
+      const should = `0x${(want?.word ?? 0n).toString(16).padStart(64, '0')} ${want?.revoked ?? false} ${this.open.has(`${subscriber}|${id}`)} ${this.chain.head.number} ${this.chain.head.signer}`;
       if (told !== should) wrong.push(`slot of ${subscriber}: ${told}, should be ${should}`);
     }
     return wrong;
