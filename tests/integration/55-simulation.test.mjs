@@ -1,6 +1,6 @@
 // A simulation: thousands of random schedules of blocks, reorganisations, crashes and faults of nodes against the real payd, subd,
 // PostgreSQL and NATS. After each one: every final payment is activated exactly once, nothing else is, and what left the chain is taken back.
-// SCHEDULES and SEED choose how many and which; a failure says how to play it again.
+// SCHEDULES and SEED choose how many and which, SETTINGS (JSON) overrides what the seed says of the chain's; a failure says how to play it again.
 import { after, before, test } from 'node:test';
 
 import { Player, makeSchedule } from '../support/schedule.mjs';
@@ -22,7 +22,7 @@ function explain(world, index, schedule, error) {
 
 // As many schedules as are left of one world; how long each took.
 async function inhabit(seed, count, totals) {
-  const world = new World(simulation, seed);
+  const world = new World(simulation, seed, { settings: JSON.parse(process.env.SETTINGS ?? '{}') });
   try {
     await world.start();
     for (let i = 0; i < count; i += 1) {

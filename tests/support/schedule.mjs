@@ -5,7 +5,7 @@ import { Random } from './simchain.mjs';
 import { PLANS, UNKNOWN_PLAN } from './simulation.mjs';
 
 const WEIGHTS = {
-  mine: 30, pair: 5, burst: 1, revoke: 3, reorg: 16, await: 16, fault: 9, behind: 4, fork: 4, heal: 8, hold: 5, pause: 5, blink: 1.5, terminate: 2.5,
+  mine: 30, pair: 5, burst: 1, revoke: 3, refund: 0, send: 2, sendBack: 1, changeSigner: 0.5, reorg: 16, await: 16, fault: 9, behind: 4, fork: 4, heal: 8, hold: 5, pause: 5, blink: 1.5, terminate: 2.5,
   kill: 1.2, stall: 0.8, lock: 1, depose: 1, subd: 0.2, bus: 0.15,
 };
 const DISTURBANCES = { reorg: 4, mine: 2, kill: 1.2, killBoth: 0.3, stall: 0.6, terminate: 1, depose: 0.5, away: 2 };
@@ -106,10 +106,34 @@ export class Player {
     this.chain.mine([this.chain.transaction('revoke', { ...slot, revoked })]);
   }
 
+  // Of a slot that has something to give back, where there is one.
+  refund() {
+    const { head } = this.chain;
+    const paid = this.world.slots.filter((slot) => head.slots.get(`${slot.subscriber}|${slot.serviceId}`)?.paid);
+    if (paid.length === 0) return;
+    const slot = this.random.pick(paid);
+    this.touch(slot);
+    this.chain.mine([this.chain.transaction('refund', slot), ...(this.random.chance(0.3) ? [this.newPayment()] : [])]);
+  }
+
+  send() {
+    const { subscriber } = this.random.pick(this.world.slots);
+    this.chain.mine([this.chain.transaction('send', { subscriber, amount: BigInt(this.random.between(1, 1000)) })]);
+  }
+
+  sendBack() {
+    const sent = [...this.chain.transfers().values()].map(({ tx }) => tx).filter(({ hash }) => !this.chain.head.sentBack.has(hash));
+    if (sent.length > 0) this.chain.mine([this.chain.transaction('sendBack', { sent: this.random.pick(sent) })]);
+  }
+
+  changeSigner() {
+    this.chain.mine([this.chain.transaction('changeSigner', { signer: this.random.hex(20) })]);
+  }
+
   // Blocks leave the chain; their transactions come again, or come elsewhere, or others in their place, or not.
   reorg({ depth: wanted, longer = 1, keep = 1, replace = 0, late = false }) {
     const { chain, random } = this;
-    const depth = Math.min(wanted, chain.head.number);
+    const depth = Math.min(wanted, chain.head.number - chain.start + 1);
     if (depth < 1) return;
     let txs = chain.canonical.slice(chain.head.number - depth + 1).flatMap((block) => block.txs);
     for (const tx of txs) this.touch(tx);
@@ -147,7 +171,7 @@ export class Player {
 
   // A branch that only these nodes believe in.
   fork({ nodes, depth, blocks, payments }) {
-    let at = this.chain.canonical[Math.max(0, this.chain.head.number - depth)];
+    let at = this.chain.canonical[Math.max(this.chain.start - 1, this.chain.head.number - depth)];
     for (let i = 0; i < blocks; i += 1) at = this.chain.build(at, Array.from({ length: payments }, () => this.newPayment(at.slots)));
     for (const i of nodes) this.nodes[i].follow(at);
   }

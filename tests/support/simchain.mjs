@@ -68,12 +68,14 @@ const events = parseAbi([
   'event Paid(address indexed subscriber, bytes32 indexed serviceId, address indexed token, uint256 terms, uint256 amount)',
   'event Revoked(address indexed subscriber, bytes32 indexed serviceId, uint16 seq, bool revoked)',
   'event Refunded(address indexed subscriber, bytes32 indexed serviceId, address indexed token, uint16 seq, uint256 amount)',
+  'event SignerChanged(address indexed signer, address indexed previous, uint64 previousUntil)',
+  'event TransferRefunded(bytes32 indexed id, address indexed token, address indexed to, uint256 amount)',
   'event Transfer(address indexed from, address indexed to, uint256 value)',
 ]);
 
 function log(address, eventName, args, dataTypes, data) {
   const topics = encodeEventTopics({ abi: events, eventName, args });
-  return { address: address.toLowerCase(), topics: topics.map((topic) => topic.toLowerCase()), data: encodeAbiParameters(dataTypes.map((type) => ({ type })), data) };
+  return { eventName, address: address.toLowerCase(), topics: topics.map((topic) => topic.toLowerCase()), data: encodeAbiParameters(dataTypes.map((type) => ({ type })), data) };
 }
 
 const quantity = (n) => `0x${n.toString(16)}`;
@@ -108,6 +110,7 @@ export class SimChain {
     this.blocks = new Map();
     this.canonical = [];
     this.payments = new Map();
+    this.refunds = new Map();
     this.lag = { safe: 2, finalized: 4 };
     this.salt = 0;
     this.setHead(this.build(null, []));
@@ -121,7 +124,11 @@ export class SimChain {
   // A block on `parent`: transactions that the contract refuses leave no trace.
   build(parent, txs) {
     const number = parent ? parent.number + 1 : 0;
-    const block = { number, parent, time: this.now + number, logs: [], txs: [], slots: parent?.slots ?? new Map(), ripeAt: null, taggedAt: null, lost: false };
+    const block = {
+      number, parent, time: this.now + number, logs: [], txs: [], slots: parent?.slots ?? new Map(), signer: parent?.signer ?? null,
+      ripeAt: null, taggedAt: null, lost: false,
+      sentBack: parent?.sentBack ?? new Set(), refunded: parent?.refunded ?? new Set(),
+    };
     this.salt += 1;
     block.hash = this.hash(this.contract, parent?.hash, number, this.salt, ...txs.map(({ hash }) => hash));
     for (const tx of txs) this.execute(block, tx);
@@ -132,12 +139,13 @@ export class SimChain {
   execute(block, tx) {
     const key = `${tx.subscriber}|${tx.serviceId}`;
     const before = block.slots.get(key) ?? EMPTY_SLOT;
-    const outcome = this[tx.kind](tx, before);
+    const outcome = this[tx.kind](tx, before, block);
     if (!outcome) return;
     if (outcome.slot) {
       if (block.slots === block.parent.slots) block.slots = new Map(block.slots);
       block.slots.set(key, outcome.slot);
     }
+    if (outcome.refunded) block.refunded = new Set(block.refunded).add(outcome.refunded.id);
     block.txs.push(tx);
     for (const entry of outcome.logs) block.logs.push({ ...entry, tx: tx.hash, txIndex: block.txs.length - 1, index: block.logs.length });
   }
@@ -149,8 +157,8 @@ export class SimChain {
     return {
       slot: { word: terms, seq: payment.fields.seq, revoked: false, paid: payment },
       logs: [
-        log(token, 'Transfer', { from: subscriber, to: this.contract }, ['uint256'], [amount]),
         log(this.contract, 'Paid', { subscriber, serviceId, token }, ['uint256', 'uint256'], [terms, amount]),
+        log(token, 'Transfer', { from: subscriber, to: this.contract }, ['uint256'], [amount]),
       ],
     };
   }
@@ -161,12 +169,14 @@ export class SimChain {
   }
 
   // The grant is cleared and its seq used up.
-  refund({ subscriber, serviceId }, before) {
+  refund({ subscriber, serviceId }, before, block) {
     if (!before.paid) return null;
     const { token, fields } = before.paid;
     const seq = before.seq + 1n;
+    this.refunds.set(before.paid.id, [...(this.refunds.get(before.paid.id) ?? []), block]);
     return {
       slot: { word: packTerms({ ...unpackTerms(0n), seq }), seq, revoked: before.revoked },
+      refunded: before.paid,
       logs: [
         log(token, 'Transfer', { from: this.contract, to: subscriber }, ['uint256'], [fields.paid]),
         log(this.contract, 'Refunded', { subscriber, serviceId, token }, ['uint16', 'uint256'], [Number(before.seq), fields.paid]),
@@ -174,9 +184,38 @@ export class SimChain {
     };
   }
 
-  // Money that nobody asked for.
+  // Money that pays for nothing.
   send({ subscriber, amount }) {
     return { logs: [log(this.token, 'Transfer', { from: subscriber, to: this.contract }, ['uint256'], [amount])] };
+  }
+
+  // And what is sent back of it, once.
+  sendBack({ sent }, before, block) {
+    if (block.sentBack.has(sent.hash) || ![...this.transfers(block)].some(([hash]) => hash === sent.hash)) return null;
+    block.sentBack = new Set(block.sentBack).add(sent.hash);
+    return {
+      logs: [
+        log(this.token, 'Transfer', { from: this.contract, to: sent.subscriber }, ['uint256'], [sent.amount]),
+        log(this.contract, 'TransferRefunded', { id: this.transferId(sent), token: this.token, to: sent.subscriber }, ['uint256'], [sent.amount]),
+      ],
+    };
+  }
+
+  changeSigner({ signer }, before, block) {
+    const previous = block.signer ?? `0x${'0'.repeat(40)}`;
+    block.signer = signer;
+    return { logs: [log(this.contract, 'SignerChanged', { signer, previous }, ['uint64'], [0n])] };
+  }
+
+  transferId({ hash }) {
+    return keccak256(encodeAbiParameters([{ type: 'uint256' }, { type: 'bytes32' }, { type: 'uint256' }], [BigInt(this.chainId), hash, 0n]));
+  }
+
+  // Transfers that paid nothing in the branch that ends with `head`: transaction's hash to its block.
+  transfers(head = this.head) {
+    const found = new Map();
+    for (let block = head; block; block = block.parent) for (const tx of block.txs) if (tx.kind === 'send') found.set(tx.hash, { tx, block });
+    return found;
   }
 
   transaction(kind, rest) {
