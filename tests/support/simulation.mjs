@@ -370,10 +370,8 @@ ${Object.entries(this.settings).map(([key, value]) => `  ${key}: ${value}`).join
     if (row.before !== (last?.state ?? '')) say(`it was ${last?.state}`);
     if (!block?.txs.some(({ kind, payment }) => kind === 'pay' && payment.id === row.id)) return say('its block does not hold it');
     if (row.state === 'confirmed') {
-      const seen = trail.findLast(({ state }) => state === 'seen');
       // Its time runs from the beginning of the transaction that wrote it as seen, which is no earlier than a node told of it.
-      const since = Math.max(block.ripeAt ?? Infinity, seen.at - 100);
-      if (this.byTime && row.at - since < 149) say(`after ${row.at - since} ms only`);
+      if (this.byTime && !(block.ripeAt !== null && row.at - block.ripeAt >= 149)) say(`after ${row.at - block.ripeAt} ms only`);
       if (!this.byTime && !(block.ripeAt !== null && row.at >= block.ripeAt - 1)) say(`block ${block.number} was not deep enough`);
       if (this.tag && !(block.taggedAt !== null && row.at >= block.taggedAt - 1)) say(`block ${block.number} was not ${this.tag}`);
       if (this.objection(chain.payments.get(row.id))) say('it should be rejected');
