@@ -25,7 +25,7 @@ const makers = {
   fault: (random) => ({ nodes: which(random), kind: random.pick(FAULTS), left: random.pick([1, 2, 5, 1000]) }),
   behind: (random) => ({ nodes: which(random), by: random.between(1, 12) }),
   fork: (random) => ({ nodes: which(random), depth: random.between(1, 5), blocks: random.between(1, 7), payments: random.between(0, 2) }),
-  hold: (random) => ({ method: random.pick(METHODS), nodes: which(random), skip: random.below(4), then: random.weighted(DISTURBANCES), depth: random.between(1, 8) }),
+  hold: (random) => ({ method: random.pick(METHODS), nodes: which(random), skip: random.below(4), blocks: random.pick([1, 1, 3, 8]), then: random.weighted(DISTURBANCES), depth: random.between(1, 8) }),
   pause: (random) => ({ ms: random.between(1, 40) }),
   blink: (random) => ({ ms: random.between(5, 60) }),
   terminate: (random) => ({ sessions: random.pick(['payd-leader', 'payd-leader', 'payd', 'payd%', '%d%']) }),
@@ -55,6 +55,9 @@ export class Player {
     // Always something to lose.
     this.mine({ blocks: 1, payments: 2 });
     for (const one of this.schedule.ops) await this[one.op](one);
+    // What is shorter than what payd has read, and is told of no further, could as well be a node that lags: chains grow.
+    const { chain } = this;
+    while (chain.head.number < chain.highest) chain.mine();
     this.world.healEverything();
   }
 
@@ -181,8 +184,8 @@ export class Player {
   }
 
   // An answer is held back, something happens, then it comes: each step of the follower is met in its middle.
-  async hold({ method, nodes, skip, then, depth }) {
-    this.mine({ blocks: 1, payments: 2 });
+  async hold({ method, nodes, skip, blocks, then, depth }) {
+    this.mine({ blocks, payments: 2 });
     let met = Promise.race(nodes.map((i) => this.nodes[i].hold(method)));
     for (let i = 0; i < skip; i += 1) {
       await Promise.race([met, sleep(120)]);

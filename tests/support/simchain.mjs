@@ -113,6 +113,7 @@ export class SimChain {
     this.refunds = new Map();
     this.lag = { safe: 2, finalized: 4 };
     this.salt = 0;
+    this.highest = 0; // that a node ever told of
     this.setHead(this.build(null, []));
     for (let i = 1; i < start; i += 1) this.mine();
   }
@@ -276,6 +277,7 @@ export class SimChain {
   // A node told of this block: payd may hold for deep enough what has enough blocks above it.
   told(head) {
     const now = Date.now();
+    this.highest = Math.max(this.highest, head.number);
     let block = this.confirmations === 0 ? head : this.at(head, head.number - this.confirmations);
     for (; block && block.ripeAt === null; block = block.parent) block.ripeAt = now;
   }
