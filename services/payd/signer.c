@@ -14,6 +14,7 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -68,31 +69,37 @@ static int process_start(struct signer *signer, struct err *err)
     return 0;
 }
 
-/* There is nothing in it that could be lost. */
-static void process_end(struct signer *signer)
+/* There is nothing in it that could be lost. How it ended, where it had by itself. */
+static int process_end(struct signer *signer)
 {
-    int status;
+    int status = 0;
     if (signer->state == STATE_DOWN)
-        return;
+        return 0;
     close(signer->fd);
     kill(signer->pid, SIGKILL);
     while (waitpid(signer->pid, &status, 0) < 0 && errno == EINTR)
         ;
+    return status;
 }
 
 /* The process is no more, or no longer wanted. */
 static void went_down(struct signer *signer, const char *why)
 {
     bool steady = signer->state == STATE_UP && now_ms(signer) - signer->since_ms >= STEADY_MS;
-    process_end(signer);
+    char detail[600];
+    int status = process_end(signer);
+    if (WIFSIGNALED(status))
+        snprintf(detail, sizeof(detail), "%s (signal %d)", why, WTERMSIG(status));
+    else
+        snprintf(detail, sizeof(detail), "%s", why);
     if (steady || signer->backoff_ms == 0)
         signer->backoff_ms = BACKOFF_MIN;
     signer->pause_ms = signer->backoff_ms;
     signer->backoff_ms =
         signer->backoff_ms * 2 < BACKOFF_MAX ? signer->backoff_ms * 2 : BACKOFF_MAX;
     enter(signer, STATE_DOWN);
-    log_error("the signer is away", LOG_STR(ERROR, why));
-    tell(signer, false, why);
+    log_error("the signer is away", LOG_STR(ERROR, detail));
+    tell(signer, false, detail);
 }
 
 /* Waits for one answer; -1 with the reason why the process is of no use any more. */
@@ -282,7 +289,7 @@ void signer_stop(struct signer **signer)
     struct signer *own = *signer;
     if (own == NULL)
         return;
-    process_end(own);
+    (void)process_end(own);
     drop(own->options.program);
     drop(own->options.keystore);
     drop(own->options.mnemonic_file);

@@ -248,7 +248,7 @@ static void comes_back_after_its_death(void **state)
         while (signer_tick(signer))
             poll(NULL, 0, 1);
         assert_int_equal(health.down, death);
-        assert_contains(health.detail, "ended");
+        assert_contains(health.detail, "ended (signal 9)");
         assert_away(signer, "away");
         moved_ms += 60000;
         assert_comes_back(signer);
