@@ -11,4 +11,4 @@ fi
 "$forge" fmt --check
 node script/vectors.mjs --check
 "$forge" test --gas-snapshot-emit false --gas-snapshot-check true
-node --test test/deploy.test.mjs
+node --test test/deploy.test.mjs test/deploy-any.test.mjs

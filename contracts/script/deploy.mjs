@@ -1,109 +1,20 @@
-// Deploys the contract behind its proxy and writes what the services need to know of it. Reads the artifacts
-// that contracts/build.sh made, so forge is not needed. Running it again finds the deployment and leaves it.
-// Prints addresses and hashes, never a key.
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+// Deploys the contract behind its proxy on any EVM chain, verifies what then stands there, and writes what the services need to
+// know of it. All of it comes from the environment (docs/operations/chain.md); forge is not needed. Running it again finds the
+// deployment, or goes on where an interrupted run ended. Prints addresses and hashes, never a key.
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import {
-  createPublicClient,
-  createWalletClient,
-  encodeFunctionData,
-  getAddress,
-  http,
-  isAddress,
-  zeroAddress,
-} from 'viem';
-import { privateKeyToAccount } from 'viem/accounts';
+import { encodeFunctionData, formatEther, getAddress, zeroAddress } from 'viem';
+import { artifact, compilerVersion, isCodeOf, standardJson } from './artifacts.mjs';
+import { Refusal, deploySettings, reader, run, writer } from './settings.mjs';
+import { tell, verify } from './verify.mjs';
 
 const RPC_PATIENCE_MS = 30_000;
-const ARTIFACTS = new URL('../out/', import.meta.url);
+const RECEIPT_PATIENCE_MS = 300_000;
+const GAS_OF_ALL = 6_500_000n;
 
-class Refusal extends Error {}
-
-const artifact = (name) => {
-  const file = new URL(`${name}.sol/${name}.json`, ARTIFACTS);
-  try {
-    const { abi, bytecode } = JSON.parse(readFileSync(file, 'utf8'));
-    return { abi, bytecode: bytecode.object };
-  } catch {
-    throw new Refusal(`artifact of ${name} is missing or broken: run sh contracts/build.sh first`);
-  }
-};
-
-function required(name) {
-  const value = process.env[name];
-  if (!value) throw new Refusal(`${name} must be set`);
-  return value;
-}
-
-function address(name, value = required(name)) {
-  if (!isAddress(value) || /^0x0{40}$/.test(value)) {
-    throw new Refusal(`${name} must be an address other than zero, with a right checksum if it has one`);
-  }
-  return getAddress(value);
-}
-
-function deployer() {
-  const file = process.env.OCTROI_DEPLOYER_KEY_FILE;
-  const key = (file ? readFileSync(file, 'utf8') : required('OCTROI_DEPLOYER_KEY')).trim();
-  try {
-    return privateKeyToAccount(key.startsWith('0x') ? key : `0x${key}`);
-  } catch {
-    throw new Refusal('OCTROI_DEPLOYER_KEY must be a private key: 64 hexadecimal digits');
-  }
-}
-
-function feeBps() {
-  const text = process.env.OCTROI_FEE_BPS ?? '0';
-  if (!/^\d{1,4}$/.test(text) || Number(text) > 2000) {
-    throw new Refusal('OCTROI_FEE_BPS must be a whole number from 0 to 2000');
-  }
-  return Number(text);
-}
-
-function tokens() {
-  const list = (process.env.OCTROI_TOKENS ?? 'dev').split(',').map((entry) => entry.trim());
-  const read = list.map((entry) => (entry === 'dev' ? entry : address('each of OCTROI_TOKENS', entry)));
-  if (read.length > 127) throw new Refusal('OCTROI_TOKENS must name at most 127 tokens');
-  if (new Set(read).size !== read.length) throw new Refusal('OCTROI_TOKENS names a token twice');
-  return read;
-}
-
-function seconds(name) {
-  const text = process.env[name] ?? '0';
-  if (!/^\d{1,8}$/.test(text)) throw new Refusal(`${name} must be a whole number of seconds`);
-  return Number(text);
-}
-
-/** An address that may be left out: empty takes the default, `none` is nobody. */
-function optional(name, otherwise) {
-  const value = process.env[name];
-  if (value === 'none') return zeroAddress;
-  return value ? address(name, value) : otherwise;
-}
-
-function settings() {
-  const account = deployer();
-  return {
-    account,
-    url: required('OCTROI_RPC_URL'),
-    file: required('OCTROI_DEPLOYMENT_FILE'),
-    tokens: tokens(),
-    setup: {
-      admin: account.address,
-      signer: address('OCTROI_SIGNER_ADDRESS'),
-      payee: address('OCTROI_PAYEE'),
-      operator: address('OCTROI_OPERATOR'),
-      feeRecipient: process.env.OCTROI_FEE_RECIPIENT
-        ? address('OCTROI_FEE_RECIPIENT')
-        : account.address,
-      feeBps: feeBps(),
-      adminDelay: seconds('OCTROI_ADMIN_DELAY'),
-      refunder: optional('OCTROI_REFUNDER', address('OCTROI_OPERATOR')),
-      receiptSigner: optional('OCTROI_RECEIPT_SIGNER', zeroAddress),
-    },
-  };
-}
+// PUSH0, TSTORE and MCOPY (Cancun), then RETURN of nothing: a chain without them answers with an error.
+const NEEDS_CANCUN = '0x5f5f5d5f5f5f5e5f5ff3';
 
 async function chainId(client) {
   const deadline = Date.now() + RPC_PATIENCE_MS;
@@ -117,7 +28,7 @@ async function chainId(client) {
   }
 }
 
-function written(file) {
+function readJson(file) {
   try {
     return JSON.parse(readFileSync(file, 'utf8'));
   } catch (error) {
@@ -126,59 +37,100 @@ function written(file) {
   }
 }
 
+function writeJson(file, value) {
+  mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(`${file}.tmp`, `${JSON.stringify(value, null, 2)}\n`);
+  renameSync(`${file}.tmp`, file);
+}
+
 /** Whether the deployment that the file tells of stands on this chain. */
 async function stands(client, chain, deployment, file) {
   if (deployment.chain_id !== chain) {
-    throw new Refusal(
-      `${file} tells of chain ${deployment.chain_id}, and this is chain ${chain}: name another file`,
-    );
+    throw new Refusal(`${file} tells of chain ${deployment.chain_id}, and this is chain ${chain}: name another file`);
   }
-  const codes = await Promise.all(
-    [deployment.contract, deployment.implementation, deployment.token].map((at) =>
-      client.getCode({ address: at }),
-    ),
-  );
+  const parts = [deployment.contract, deployment.implementation, deployment.token];
+  const codes = await Promise.all(parts.map((at) => client.getCode({ address: at })));
   return codes.every((code) => code && code !== '0x');
 }
 
 /** A deployment that knows another signer would refuse every quote: say so, but changing it is an admin's act. */
 async function warnOfSigner(client, deployment, signer) {
-  const { abi } = artifact('Octroi');
-  const call = { address: deployment.contract, abi, functionName: 'signer' };
+  const call = { address: deployment.contract, abi: artifact('Octroi').abi, functionName: 'signer' };
   const [current, previous] = await client.readContract(call);
   if (![current, previous].includes(signer)) {
     console.error(`deploy: warning: the contract's signer is ${current}, not OCTROI_SIGNER_ADDRESS`);
   }
 }
 
-async function create(clients, name, args) {
-  const { wallet, client } = clients;
-  const hash = await wallet.deployContract({ ...artifact(name), args });
-  const receipt = await client.waitForTransactionReceipt({ hash, timeout: 120_000 });
-  if (receipt.status !== 'success') throw new Refusal(`deployment of ${name} reverted in ${hash}`);
-  console.log(`${name} ${getAddress(receipt.contractAddress)} (${hash})`);
-  return { address: getAddress(receipt.contractAddress), block: Number(receipt.blockNumber) };
-}
-
-async function deploy(clients, chain, { setup, tokens: wanted }) {
-  for (const entry of wanted.filter((token) => token !== 'dev')) {
-    const code = await clients.client.getCode({ address: entry });
+/** What would fail later, before anything is spent. */
+async function precheck(client, config) {
+  try {
+    await client.call({ data: NEEDS_CANCUN, gas: 100_000n });
+  } catch {
+    throw new Refusal('the chain does not know the instructions of Cancun (PUSH0, TSTORE, MCOPY), which the contract needs');
+  }
+  for (const entry of config.tokens.filter((token) => token !== 'dev')) {
+    const code = await client.getCode({ address: entry });
     if (!code || code === '0x') throw new Refusal(`OCTROI_TOKENS: there is no contract at ${entry}`);
   }
-  const list = [];
-  for (const entry of wanted) {
-    list.push(entry === 'dev' ? (await create(clients, 'DevStablecoin', [])).address : entry);
+  const [balance, price] = await Promise.all([client.getBalance({ address: config.account.address }), client.getGasPrice()]);
+  const needs = GAS_OF_ALL * price;
+  if (balance < needs) {
+    throw new Refusal(`the deployer ${config.account.address} has ${formatEther(balance)}, and about ${formatEther(needs)} is needed at the present gas price`);
   }
-  const implementation = await create(clients, 'Octroi', []);
+}
+
+// What an interrupted run has deployed stands in a file beside the deployment's, written before its transaction is waited for.
+class Steps {
+  constructor(clients, config, chain) {
+    Object.assign(this, { ...clients, config, chain, file: `${config.file}.progress` });
+    const kept = readJson(this.file);
+    this.done = kept?.chain_id === chain && kept.deployer === config.account.address ? kept.steps : {};
+  }
+
+  keep(step, entry) {
+    this.done[step] = entry;
+    writeJson(this.file, { chain_id: this.chain, deployer: this.config.account.address, steps: this.done });
+  }
+
+  async receiptOf(hash) {
+    return this.client.waitForTransactionReceipt({ hash, confirmations: this.config.confirmations, timeout: RECEIPT_PATIENCE_MS });
+  }
+
+  // A transaction of an earlier run may be mined by now, be still under way, or be gone with its chain.
+  async found(step, name, args) {
+    const entry = this.done[step];
+    if (!entry || entry.args !== JSON.stringify(args)) return null;
+    const known = await this.client.getTransaction({ hash: entry.hash }).catch(() => null);
+    if (!known) return null;
+    const receipt = await this.receiptOf(entry.hash);
+    if (receipt.status !== 'success') return null;
+    return isCodeOf(name, await this.client.getCode({ address: receipt.contractAddress })) ? receipt : null;
+  }
+
+  async create(step, name, args) {
+    let receipt = await this.found(step, name, args);
+    if (!receipt) {
+      const cap = this.config.maxFeePerGas ? { maxFeePerGas: this.config.maxFeePerGas } : {};
+      const hash = await this.wallet.deployContract({ ...artifact(name), args, ...cap });
+      this.keep(step, { hash, args: JSON.stringify(args) });
+      receipt = await this.receiptOf(hash);
+      if (receipt.status !== 'success') throw new Refusal(`deployment of ${name} reverted in ${hash}`);
+    }
+    console.log(`${name} ${getAddress(receipt.contractAddress)} (${receipt.transactionHash}, gas ${receipt.gasUsed})`);
+    return { address: getAddress(receipt.contractAddress), block: Number(receipt.blockNumber) };
+  }
+}
+
+async function deploy(steps, { setup, tokens }) {
+  const list = [];
+  for (const entry of tokens) list.push(entry === 'dev' ? (await steps.create('token', 'DevStablecoin', [])).address : entry);
+  const implementation = await steps.create('implementation', 'Octroi', []);
   // Initialised in its constructor: nobody can come between.
-  const initialize = encodeFunctionData({
-    abi: artifact('Octroi').abi,
-    functionName: 'initialize',
-    args: [{ ...setup, tokens: list }],
-  });
-  const proxy = await create(clients, 'OctroiProxy', [implementation.address, initialize]);
+  const initialize = encodeFunctionData({ abi: artifact('Octroi').abi, functionName: 'initialize', args: [{ ...setup, tokens: list }] });
+  const proxy = await steps.create('proxy', 'OctroiProxy', [implementation.address, initialize]);
   return {
-    chain_id: chain,
+    chain_id: steps.chain,
     contract: proxy.address,
     implementation: implementation.address,
     token: list[0],
@@ -192,39 +144,27 @@ async function deploy(clients, chain, { setup, tokens: wanted }) {
   };
 }
 
-function write(file, deployment) {
-  mkdirSync(dirname(file), { recursive: true });
-  writeFileSync(`${file}.tmp`, `${JSON.stringify(deployment, null, 2)}\n`);
-  renameSync(`${file}.tmp`, file);
-}
-
 async function main() {
-  const config = settings();
-  const transport = http(config.url, { timeout: 10_000, retryCount: 3 });
-  const client = createPublicClient({ transport, pollingInterval: 100 });
+  const config = await deploySettings();
+  const client = reader(config.urls);
   const id = await chainId(client);
-  const chain = {
-    id,
-    name: `chain ${id}`,
-    nativeCurrency: { name: 'gas', symbol: 'GAS', decimals: 18 },
-    rpcUrls: { default: { http: [config.url] } },
-  };
-  const found = written(config.file);
+  if (config.chain !== null && config.chain !== id) throw new Refusal(`OCTROI_CHAIN_ID is ${config.chain}, and the endpoint is of chain ${id}`);
+  const found = readJson(config.file);
   if (found && (await stands(client, id, found, config.file))) {
     console.log(`already deployed at ${found.contract} on chain ${id}: ${config.file}`);
     await warnOfSigner(client, found, config.setup.signer);
     return;
   }
   if (found) console.log(`${config.file} tells of code that this chain does not have: deploying anew`);
-  const wallet = createWalletClient({ account: config.account, chain, transport });
-  const deployment = await deploy({ client, wallet }, id, config);
-  write(config.file, deployment);
+  await precheck(client, config);
+  const steps = new Steps({ client, wallet: writer(config.urls, id, config.account) }, config, id);
+  const deployment = await deploy(steps, config);
+  const expected = { ...config.setup, deployer: config.account.address };
+  if (!tell(await verify(client, deployment, expected))) throw new Refusal(`what stands at ${deployment.contract} is not what was asked for; ${config.file} was not written`);
+  writeJson(`${config.file.replace(/\.json$/, '')}.sources.json`, { compiler: compilerVersion('Octroi'), contract: 'src/Octroi.sol:Octroi', input: standardJson('Octroi') });
+  writeJson(config.file, deployment);
+  rmSync(steps.file, { force: true });
   console.log(`deployed at ${deployment.contract} on chain ${id}: ${config.file}`);
 }
 
-main().catch((error) => {
-  // A library's message may quote the request; its first line tells enough.
-  const message = error instanceof Refusal ? error.message : (error.shortMessage ?? error.message);
-  console.error(`deploy: ${message.split('\n')[0]}`);
-  process.exit(1);
-});
+run('deploy', main);
