@@ -8,7 +8,7 @@ import { after, before, describe, test } from 'node:test';
 import { encodeFunctionData, keccak256, parseAbi, parseTransaction, recoverTransactionAddress } from 'viem';
 import { mnemonicToAccount } from 'viem/accounts';
 
-import { removeDirectory, temporaryDirectory, waitUntil } from '../support/process.mjs';
+import { removeDirectory, root as top, temporaryDirectory, waitUntil } from '../support/process.mjs';
 import { binary } from '../support/service.mjs';
 import { Signer, cast } from '../support/signer.mjs';
 
@@ -129,6 +129,17 @@ describe('transactions', () => {
 describe('policy', () => {
   let signer;
   before(async () => (signer = await withWords()));
+
+  test("what it signs is what the contract has, and nothing else of the contract's", async () => {
+    const { methodIdentifiers } = JSON.parse(readFileSync(join(top, 'contracts/out/Octroi.sol/Octroi.json'), 'utf8'));
+    const signs = new Set();
+    for (const [signature, selector] of Object.entries(methodIdentifiers)) {
+      const types = signature.slice(signature.indexOf('(') + 1, -1);
+      const data = `0x${selector}${'00'.repeat(32 * (types ? types.split(',').length : 0))}`;
+      if ((await signer.sign({ data })).verdict === 'signed') signs.add(signature.split('(')[0]);
+    }
+    assert.deepEqual([...signs].sort(), Object.keys(calls).sort());
+  });
 
   const padded = (name, at, byte = '01') => calls[name].slice(0, 2 + 2 * at) + byte + calls[name].slice(4 + 2 * at);
   const forbidden = {
