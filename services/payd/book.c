@@ -51,11 +51,13 @@ static const struct pg_stmt payment_open = {
     "SELECT id, revision, state, block_number, (extract(epoch FROM clock_timestamp() - mined_at) * "
     "1000)::bigint AS age_ms FROM payment WHERE follower = $1 AND state IN ('seen', 'confirming') "
     "AND block_number <= $2 ORDER BY block_number, log_index LIMIT $3 FOR UPDATE"};
+/* Each plan is asked for once: what is unknown for ever would be asked for at every poll. */
 static const struct pg_stmt payment_redeem = {
     "payment_redeem",
     "SELECT id, revision, state, block_number FROM payment WHERE follower = $1 AND state = "
-    "'rejected' AND reason = 'unknown-plan' AND plan_known(plan) ORDER BY block_number LIMIT 100 "
-    "FOR UPDATE"};
+    "'rejected' AND reason = 'unknown-plan' AND plan IN (SELECT plan FROM (SELECT DISTINCT plan "
+    "FROM payment WHERE follower = $1 AND state = 'rejected' AND reason = 'unknown-plan' OFFSET 0) "
+    "AS plans WHERE plan_known(plan)) ORDER BY block_number LIMIT 100 FOR UPDATE"};
 static const struct pg_stmt payment_repaid = {
     "payment_repaid",
     "UPDATE payment SET refund_tx = $5, refund_block = $6, refund_log_index = $7, refund_amount = "

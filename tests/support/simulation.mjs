@@ -94,8 +94,8 @@ const legal = new Set(['seen', 'seen confirming', 'seen confirmed', 'confirming 
 const slotEvents = new Set(['Paid', 'Revoked', 'Refunded']);
 
 export class World {
-  constructor(simulation, seed, { settings, instances = ['a', 'b'], env = {} } = {}) {
-    Object.assign(this, { simulation, seed, instances, env });
+  constructor(simulation, seed, { settings, instances = ['a', 'b'], env = {}, relay = { retry_min: '100ms', retry_max: '400ms' } } = {}) {
+    Object.assign(this, { simulation, seed, instances, env, relay });
     this.random = new Random(seed);
     this.settings = { ...settingsOf(this.random), ...settings };
     this.tag = this.settings.tag === 'latest' ? undefined : this.settings.tag;
@@ -126,7 +126,7 @@ http: "127.0.0.1:${port}"
 ops: "127.0.0.1:${opsPort}"
 postgres: "${postgres.conninfo('payd')}"
 nats: { urls: ["${nats.url}"], credentials: "${nats.credentials('payd')}" }
-relay: { retry_min: 100ms, retry_max: 400ms }
+relay: ${JSON.stringify(this.relay)}
 chain:
   id: ${CHAIN}
   contract: "${this.chain.contract}"
