@@ -7,6 +7,9 @@
 
 #include <string.h>
 
+#define STEP_EVENTS                                                                                \
+    1000 /* more in one range: a smaller one, so that a step is short and progress shows */
+
 struct follow {
     struct follow_options options;
     struct follow_cursor at;
@@ -304,8 +307,11 @@ static int range_read(struct follow *follow, struct follow_batch *batch, int64_t
 {
     const struct follow_chain *chain = follow->options.chain;
     bool too_much = false;
-    if (chain->events_in(chain->ctx, from, to, &batch->events, &too_much, err) == 0)
-        return range_headers(follow, batch, from, to, err);
+    if (chain->events_in(chain->ctx, from, to, &batch->events, &too_much, err) == 0) {
+        if (batch->events.count <= STEP_EVENTS || from == to)
+            return range_headers(follow, batch, from, to, err);
+        too_much = true;
+    }
     if (too_much)
         follow->range = follow->range > 1 ? (to - from + 2) / 2 : 1;
     return -1;

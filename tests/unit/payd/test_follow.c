@@ -33,6 +33,7 @@ struct model {
     struct evm_event events[EVENTS];
     size_t event_count;
     int rollbacks, settled;
+    size_t largest; /* most events of one step */
 };
 
 static void hash_of(uint64_t id, char out[EVM_HASH])
@@ -186,6 +187,8 @@ static int on_advance(void *ctx, const struct follow_cursor *from, const struct 
         m->kept[m->kept_count++] = batch->blocks[i];
     for (size_t i = 0; i < batch->events.count; i++)
         m->events[m->event_count++] = batch->events.items[i];
+    if (batch->events.count > m->largest)
+        m->largest = batch->events.count;
     m->cursor = batch->to;
     return 0;
 }
@@ -446,6 +449,22 @@ static void whatever_happens_the_store_ends_as_the_chain(void **state)
     }
 }
 
+static void many_events_are_read_in_short_steps(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_begin(&b, 0, 8, 200);
+    for (int k = 0; k < 30; k++)
+        grow(b.model, 2, 60);
+    grow(b.model, 10, 0);
+    bench_restart(&b);
+    settle(&b);
+    check_events(b.model);
+    assert_int_equal(b.model->event_count, 1800);
+    assert_in_range(b.model->largest, 1, 1000);
+    bench_end(&b);
+}
+
 static void a_tag_of_another_chain_confirms_nothing(void **state)
 {
     (void)state;
@@ -474,6 +493,7 @@ int main(void)
         cmocka_unit_test(finds_the_ancestor_at_any_depth),
         cmocka_unit_test(the_ancestor_is_the_nearest),
         cmocka_unit_test(a_node_that_lags_takes_nothing_back),
+        cmocka_unit_test(many_events_are_read_in_short_steps),
         cmocka_unit_test(a_tag_of_another_chain_confirms_nothing),
         cmocka_unit_test(whatever_happens_the_store_ends_as_the_chain),
     };
