@@ -71,6 +71,7 @@ static const struct wire_field status_fields[] = {
     {"head", INT_OF(struct payment_chain_status, head, 0)},
     {"confirmed", INT_OF(struct payment_chain_status, confirmed, 0)},
     {"leader", .kind = WIRE_BOOL, STATUS(leader)},
+    {"polled_at", INT_OF(struct payment_chain_status, polled_at, 0)},
 };
 WIRE_SHAPE(status_shape, struct payment_chain_status, status_fields);
 

@@ -54,6 +54,7 @@ struct payment_chain_status {
     uint64_t chain_id;
     uint8_t contract[20];
     int64_t head, confirmed;
+    int64_t polled_at; /* Unix seconds of the last successful reading; 0: none yet */
 };
 
 char *payment_chain_status_encode(const struct payment_chain_status *status);

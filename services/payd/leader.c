@@ -6,6 +6,7 @@
 
 #include "libcommon/log.h"
 #include "services/payd/gauges.h"
+#include "services/payd/outlook.h"
 #include "services/payd/store.h"
 
 #include <string.h>
@@ -30,6 +31,7 @@ struct reign {
     struct store *store;
     struct rpc *rpc;
     struct chain *chain;
+    struct outlook *outlook;
     struct follow *follow;
     int64_t failures; /* in a row */
     int64_t beat_at;  /* monotonic ms */
@@ -65,22 +67,21 @@ static void gauge(struct payd *payd, enum gauges which, int64_t value)
     metric_set(metrics_cell(payd->metrics, which, NULL), value);
 }
 
-static struct rpc *rpc_make(struct reign *reign)
+static struct rpc_options rpc_settings(struct reign *reign)
 {
     struct payd *payd = reign->payd;
     const struct settings_chain *chain = &payd->settings->chain;
-    struct rpc_options options = {.endpoints = chain->rpc.items,
-                                  .count = chain->rpc.count,
-                                  .chain_id = payd->target.domain.chain_id,
-                                  .connect_ms = chain->connect_ms,
-                                  .backoff_min_ms = chain->backoff_min_ms,
-                                  .backoff_max_ms = chain->backoff_max_ms,
-                                  .max_bytes = chain->max_response,
-                                  .clock = &clock_system,
-                                  .stop = &payd->stop,
-                                  .observe = on_call,
-                                  .ctx = reign};
-    return rpc_new(&options);
+    return (struct rpc_options){.endpoints = chain->rpc.items,
+                                .count = chain->rpc.count,
+                                .chain_id = payd->target.domain.chain_id,
+                                .connect_ms = chain->connect_ms,
+                                .backoff_min_ms = chain->backoff_min_ms,
+                                .backoff_max_ms = chain->backoff_max_ms,
+                                .max_bytes = chain->max_response,
+                                .clock = &clock_system,
+                                .stop = &payd->stop,
+                                .observe = on_call,
+                                .ctx = reign};
 }
 
 static struct chain *chain_make(struct payd *payd, struct rpc *rpc)
@@ -98,7 +99,7 @@ static int follow_make(struct reign *reign, struct err *err)
 {
     const struct settings_chain *chain = &reign->payd->settings->chain;
     struct follow_cursor at;
-    struct follow_options options = {.chain = chain_view(reign->chain),
+    struct follow_options options = {.chain = outlook_view(reign->outlook),
                                      .store = store_view(reign->store),
                                      .tail = chain->tail,
                                      .range = chain->range,
@@ -158,6 +159,7 @@ static int step_failed(struct reign *reign, const struct err *why, int64_t *paus
         log_warn("leadership lost", LOG_STR(ERROR, err.msg));
         return -1;
     }
+    outlook_failed(reign->outlook, why->msg);
     *pause = payd->settings->chain.poll_ms << (reign->failures < 6 ? reign->failures : 6);
     if (*pause > ERROR_MS_MAX)
         *pause = ERROR_MS_MAX;
@@ -170,12 +172,14 @@ static int step(struct reign *reign, int64_t *pause)
     struct err err = {{0}};
     struct follow_cursor before = *follow_at(reign->follow);
     enum follow_progress progress = FOLLOW_CURRENT;
+    outlook_before(reign->outlook, before.number);
     if (follow_step(reign->follow, &progress, &err) != 0)
         return step_failed(reign, &err, pause);
     if (reign->failures > 0)
         log_info("the chain is followed again", LOG_INT(ATTEMPT, reign->failures + 1),
                  LOG_INT(BLOCK, follow_at(reign->follow)->number));
     reign->failures = 0;
+    outlook_well(reign->outlook);
     note_step(reign, &before, progress);
     *pause = progress == FOLLOW_CURRENT ? reign->payd->settings->chain.poll_ms : 0;
     return 0;
@@ -200,6 +204,7 @@ static void reign_run(struct reign *reign)
 static void reign_end(struct reign *reign)
 {
     follow_free(&reign->follow);
+    outlook_free(&reign->outlook);
     chain_free(&reign->chain);
     rpc_free(&reign->rpc);
     store_free(&reign->store);
@@ -249,8 +254,15 @@ static void lead(struct payd *payd, struct pg_conn *conn)
         log_warn("cannot begin to lead", LOG_STR(ERROR, err.msg));
         return;
     }
-    reign.rpc = rpc_make(&reign);
+    struct rpc_options rpc = rpc_settings(&reign);
+    reign.rpc = rpc_new(&rpc);
     reign.chain = chain_make(payd, reign.rpc);
+    reign.outlook = outlook_new(&(struct outlook_options){.payd = payd,
+                                                          .conn = conn,
+                                                          .store = reign.store,
+                                                          .rpc = reign.rpc,
+                                                          .rpc_options = &rpc,
+                                                          .chain = chain_view(reign.chain)});
     gauge(payd, GAUGES_LEADER, 1);
     gauge(payd, GAUGES_EPOCH, store_epoch(reign.store));
     atomic_store(&payd->epoch, store_epoch(reign.store));

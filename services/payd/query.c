@@ -8,7 +8,8 @@
 static const struct pg_stmt status_stmt = {
     "status", "SELECT cursor_number, head_number, confirmed_number, "
               "(extract(epoch FROM clock_timestamp() - polled_at) * 1000)::bigint AS polled_ms, "
-              "(extract(epoch FROM clock_timestamp() - led_at) * 1000)::bigint AS led_ms "
+              "(extract(epoch FROM clock_timestamp() - led_at) * 1000)::bigint AS led_ms, "
+              "extract(epoch FROM polled_at)::bigint AS polled_s "
               "FROM follower WHERE id = $1"};
 static const struct pg_stmt slot_stmt = {
     "slot",
@@ -57,6 +58,7 @@ int query_status(struct pg_conn *conn, int64_t follower, struct query_status *ou
         .confirmed = pg_int(row, 0, "confirmed_number"),
         .polled_ms = pg_null(row, 0, "polled_ms") ? INT64_MAX : pg_int(row, 0, "polled_ms"),
         .led_ms = pg_null(row, 0, "led_ms") ? INT64_MAX : pg_int(row, 0, "led_ms"),
+        .polled_at = pg_int(row, 0, "polled_s"),
     };
     return 0;
 }

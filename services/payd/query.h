@@ -10,6 +10,7 @@ struct query_status {
     int64_t cursor, head, confirmed;
     int64_t polled_ms; /* since the last successful poll; INT64_MAX: there was none */
     int64_t led_ms;    /* since the leader's last sign of life */
+    int64_t polled_at; /* Unix seconds of it; 0: there was none */
 };
 
 int query_status(struct pg_conn *conn, int64_t follower, struct query_status *out,

@@ -74,6 +74,8 @@ static void node_failed(struct rpc *rpc, struct node *node, int64_t wait_ms, con
     breaker_failed(&node->breaker, now_ms(rpc), wait_ms);
     node->checked = false;
     node->one_by_one = false;
+    if (rpc->last == node)
+        rpc->last = NULL;
     if (!node->was_away && !rpc->options.quiet)
         log_warn("RPC endpoint failed", LOG_STR(ENDPOINT, endpoint_name(node->endpoint)),
                  LOG_STR(ERROR, why));

@@ -53,6 +53,8 @@ static const struct config_schema token_schema = {
 
 static const char *const tag_words[] = {"latest", "safe", "finalized", NULL};
 
+static const char *const agreement_words[] = {"all", "first", NULL};
+
 static const struct config_field chain_fields[] = {
     CONFIG_FIELD(struct settings_chain, id, "id", CONFIG_INT, .fallback = "0", .min = 0,
                  .max = INT64_MAX, .doc = "EVM chain id; 0: as the deployment file says"),
@@ -95,6 +97,22 @@ static const struct config_field chain_fields[] = {
     CONFIG_FIELD(struct settings_chain, tag, "tag", CONFIG_ENUM, .fallback = "latest",
                  .words = tag_words,
                  .doc = "only payments at or below the block of this tag are confirmed"),
+    CONFIG_FIELD(struct settings_chain, agreement, "agreement", CONFIG_ENUM, .fallback = "all",
+                 .words = agreement_words,
+                 .doc = "all: a payment is confirmed only where every endpoint that is up has its "
+                        "block, and nothing is while one has another; first: the endpoint that is "
+                        "followed decides alone"),
+    CONFIG_FIELD(struct settings_chain, agreement_wait_ms, "agreement_wait", CONFIG_DURATION,
+                 .fallback = "1m", .min = 100, .max = 86400000,
+                 .doc = "an endpoint that does not have the block is waited for so long, and then "
+                        "left out: from there on it contradicts nobody"),
+    CONFIG_FIELD(struct settings_chain, max_lag, "max_lag", CONFIG_INT, .fallback = "16", .min = 1,
+                 .max = 1000000,
+                 .doc = "an endpoint more blocks behind the best head is followed only where all "
+                        "others are away"),
+    CONFIG_FIELD(struct settings_chain, head_every_ms, "head_every", CONFIG_DURATION,
+                 .fallback = "5s", .min = 100, .max = 3600000,
+                 .doc = "how often each endpoint is asked for its head"),
     CONFIG_FIELD(struct settings_chain, tail, "tail", CONFIG_INT, .fallback = "64", .min = 1,
                  .max = 4096, .doc = "newest blocks, which are read one by one"),
     CONFIG_FIELD(struct settings_chain, range, "range", CONFIG_INT, .fallback = "2000", .min = 1,

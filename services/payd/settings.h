@@ -22,6 +22,8 @@ struct settings_token {
     int64_t index;
 };
 
+enum settings_agreement { SETTINGS_ALL, SETTINGS_FIRST };
+
 struct settings_chain {
     int64_t id;                /* 0: as the deployment says */
     const char *contract;      /* empty: as the deployment says */
@@ -34,7 +36,11 @@ struct settings_chain {
     int64_t stale_after_ms;
     int64_t confirmations;
     int64_t confirm_after_ms;
-    int tag; /* enum chain_tag */
+    int tag;       /* enum chain_tag */
+    int agreement; /* enum settings_agreement */
+    int64_t agreement_wait_ms;
+    int64_t max_lag;
+    int64_t head_every_ms;
     int64_t tail, range, batch, keep_blocks;
 };
 

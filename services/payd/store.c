@@ -54,6 +54,11 @@ static const struct pg_stmt block_prune = {
     "block_prune", "DELETE FROM block WHERE follower = $1 AND number <= $2 AND NOT pinned"};
 static const struct pg_stmt block_drop = {"block_drop",
                                           "DELETE FROM block WHERE follower = $1 AND number > $2"};
+static const struct pg_stmt payment_waiting = {
+    "payment_waiting",
+    "SELECT block_number, block_hash, min(block_number) OVER () AS oldest FROM payment WHERE "
+    "follower = $1 AND state IN ('seen', 'confirming') AND block_number <= $2 ORDER BY "
+    "block_number DESC LIMIT 1"};
 static const struct pg_stmt outbox_done = {
     "outbox_done", "DELETE FROM outbox WHERE payment_id = $1 AND revision <= $2 RETURNING kind"};
 static const struct pg_stmt applied_find = {
@@ -273,6 +278,22 @@ bool store_hinted(struct store *store)
     bool hinted = store->hinted;
     store->hinted = false;
     return hinted;
+}
+
+int store_waiting(struct store *store, int64_t at_most, struct follow_cursor *newest,
+                  int64_t *oldest, bool *found, struct err *err)
+{
+    AUTO_PG_RESULT PGresult *row = NULL;
+    if (pg_run(store->conn, &payment_waiting,
+               PG_PARAMS(pg_num(store->options.follower).s, pg_num(at_most).s), &row, err) != 0)
+        return -1;
+    *found = PQntuples(row) == 1;
+    if (!*found)
+        return 0;
+    *newest = (struct follow_cursor){.number = pg_int(row, 0, "block_number")};
+    snprintf(newest->hash, sizeof(newest->hash), "%s", pg_text(row, 0, "block_hash"));
+    *oldest = pg_int(row, 0, "oldest");
+    return 0;
 }
 
 int store_beat(struct store *store, struct err *err)

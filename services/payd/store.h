@@ -39,6 +39,10 @@ const struct follow_store *store_view(struct store *store);
 /* True once after a step that queued a hint. */
 bool store_hinted(struct store *store);
 
+/* The newest block up to at_most with a payment that is not confirmed yet, and the number of the
+ * oldest such block. */
+int store_waiting(struct store *store, int64_t at_most, struct follow_cursor *newest,
+                  int64_t *oldest, bool *found, struct err *err) MUST_USE;
 /* Shows that there is a leader although the chain gives no answer; -1 also where the epoch is over.
  */
 int store_beat(struct store *store, struct err *err) MUST_USE;

@@ -100,7 +100,8 @@ static void on_status(void *ctx, struct bus_msg *msg)
                                        .leader = status.led_ms <= LED_MS,
                                        .chain_id = payd->target.domain.chain_id,
                                        .head = status.head < 0 ? 0 : status.head,
-                                       .confirmed = status.confirmed < 0 ? 0 : status.confirmed};
+                                       .confirmed = status.confirmed < 0 ? 0 : status.confirmed,
+                                       .polled_at = status.polled_at};
     memcpy(out.contract, payd->target.domain.contract, 20);
     answer(payd, msg, "status", payment_chain_status_encode(&out));
 }

@@ -23,6 +23,7 @@ struct watch {
     struct verbs *verbs; /* NULL: the database is not ready yet */
     bool told;
     unsigned turns;
+    int64_t started_at; /* monotonic ms */
 };
 
 extern const struct pg_migration payd_migrations[];
@@ -74,16 +75,32 @@ static void count(struct payd *payd, struct pg_conn *conn)
     }
 }
 
-static void show_status(struct payd *payd, const struct query_status *status)
+/* Without the chain everything that was bought goes on; nothing new is confirmed or quoted. */
+static void show_away(struct watch *watch, const struct query_status *status)
 {
-    bool fresh = status->polled_ms <= payd->settings->chain.stale_after_ms;
+    struct payd *payd = watch->payd;
+    int64_t now = clock_mono_ms(&clock_system), away_ms = status->polled_ms;
     int64_t left = status->head - status->cursor;
-    char detail[64] = "";
-    if (!fresh)
-        snprintf(detail, sizeof(detail), "no endpoint has answered for a while");
-    else if (left > payd->settings->chain.tail)
+    char detail[96] = "", since[32];
+    bool fresh = status->polled_ms <= payd->settings->chain.stale_after_ms;
+    if (status->polled_ms == INT64_MAX) {
+        away_ms = now - watch->started_at;
+        snprintf(detail, sizeof(detail), "read-only: no endpoint has given a usable answer yet");
+    } else if (!fresh) {
+        clock_rfc3339(status->polled_at, since);
+        snprintf(detail, sizeof(detail), "read-only: no usable answer of any endpoint since %s",
+                 since);
+    } else if (left > payd->settings->chain.tail) {
         snprintf(detail, sizeof(detail), "catching up: %lld blocks left", (long long)left);
+    }
     service_dependency(payd->service, "chain", false, detail[0] == '\0', detail);
+    metric_set(metrics_cell(payd->metrics, GAUGES_AWAY, NULL), fresh ? 0 : away_ms / 1000);
+}
+
+static void show_status(struct watch *watch, const struct query_status *status)
+{
+    struct payd *payd = watch->payd;
+    show_away(watch, status);
     if (atomic_load(&payd->epoch) != 0)
         return;
     metric_set(metrics_cell(payd->metrics, GAUGES_HEAD, NULL), status->head);
@@ -113,7 +130,7 @@ static void turn(struct watch *watch)
     if (pg_acquire(payd->pg, AWAY_MS, &conn, &err) != 0 ||
         query_status(conn, atomic_load(&payd->follower), &status, &err) != 0)
         return;
-    show_status(payd, &status);
+    show_status(watch, &status);
     if (watch->turns++ % COUNT_EACH == 0)
         count(payd, conn);
 }
@@ -132,6 +149,7 @@ struct watch *watch_start(struct payd *payd)
 {
     struct watch *watch = mem_zalloc(sizeof(*watch));
     watch->payd = payd;
+    watch->started_at = clock_mono_ms(&clock_system);
     service_dependency(payd->service, "schema", true, false, "not made yet");
     service_dependency(payd->service, "chain", false, false, "not asked yet");
     if (pthread_create(&watch->thread, NULL, watch_main, watch) != 0)

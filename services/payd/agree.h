@@ -1,0 +1,39 @@
+/* What several endpoints' words about one block come to, and which of their heads to believe. Pure.
+ *
+ * A payment is confirmed only where every endpoint that is up has its block. Who contradicts stops
+ * confirmation as long as it is up: which of two chains is right is for the operator to decide. Who
+ * lacks the block is waited for, and then left: from there on it protects nobody. */
+#ifndef PAYD_AGREE_H
+#define PAYD_AGREE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define AGREE_VOICES 16 /* most endpoints */
+
+enum agree_word {
+    AGREE_SILENT, /* has not answered yet */
+    AGREE_SAME,   /* has this block by this number */
+    AGREE_LACKS,  /* has no block of this number */
+    AGREE_OTHER,  /* has another block by this number */
+};
+
+struct agree_voice {
+    bool up;              /* false: it failed repeatedly, its word does not count */
+    enum agree_word word; /* about the block in question */
+    int64_t said_head;    /* what it calls its head; -1: nothing yet */
+    int64_t head;     /* the same, once it has shown that block and its parent; -1: it has not */
+    int64_t lacks_ms; /* for how long it has lacked whatever it was asked for */
+};
+
+enum agree_verdict { AGREE_YES, AGREE_WAIT, AGREE_NO };
+
+enum agree_verdict agree_judge(const struct agree_voice *voices, size_t count, int64_t wait_ms);
+/* The head that others are measured by: of three or more the second highest, so that no single one
+ * can make all others look late; else the highest. -1: none is known. */
+int64_t agree_head(const struct agree_voice *voices, size_t count);
+/* Whether this one is not to be asked while another can be. */
+bool agree_behind(const struct agree_voice *voice, int64_t head, int64_t max_lag);
+
+#endif
