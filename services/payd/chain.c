@@ -3,8 +3,14 @@
 #include "services/payd/chain.h"
 
 #include "libcommon/eth/hex.h"
+#include "services/payd/omission.h"
 
 #include <string.h>
+
+struct seen {
+    struct evm_block block;
+    bool suspect; /* its bloom leaves our events possible */
+};
 
 struct chain {
     struct chain_options options;
@@ -14,6 +20,8 @@ struct chain {
     json_t *token_list; /* and of the one for transfers */
     json_t *transfer_topics;
     uint8_t (*tokens)[20];
+    struct seen latest; /* of this step; hash "": none, or it was used */
+    struct seen last;   /* handed out last */
 };
 
 static json_t *quantity(int64_t value)
@@ -37,14 +45,21 @@ static int block_by(struct chain *chain, json_t *which, struct evm_block *out, b
         rpc_distrust(chain->options.rpc, "a block that cannot be read");
         return -1;
     }
+    chain->last = (struct seen){.suspect = false};
+    if (*found)
+        chain->last = (struct seen){*out, omission_possible(result, chain->options.contract)};
     return 0;
 }
 
+/* Kept for the step that begins with it, which as a rule asks for this very block next. */
 static int on_latest(void *ctx, struct evm_block *out, struct err *err)
 {
+    struct chain *chain = ctx;
     bool found;
-    if (block_by(ctx, json_string("latest"), out, &found, err) != 0)
+    chain->latest = (struct seen){.suspect = false};
+    if (block_by(chain, json_string("latest"), out, &found, err) != 0)
         return -1;
+    chain->latest = chain->last;
     return found ? 0 : err_set(err, "the node has no latest block");
 }
 
@@ -63,7 +78,14 @@ static int on_ceiling(void *ctx, int64_t *number, struct err *err)
 
 static int on_block(void *ctx, int64_t number, struct evm_block *out, bool *found, struct err *err)
 {
-    return block_by(ctx, quantity(number), out, found, err);
+    struct chain *chain = ctx;
+    if (chain->latest.block.hash[0] == '\0' || chain->latest.block.number != number)
+        return block_by(chain, quantity(number), out, found, err);
+    chain->last = chain->latest;
+    chain->latest = (struct seen){.suspect = false};
+    *out = chain->last.block;
+    *found = true;
+    return 0;
 }
 
 /* Two questions about the same blocks: our contract's events, and transfers of tokens to it. */
@@ -80,16 +102,17 @@ static int read_logs(struct chain *chain, enum about about, const json_t *result
 }
 
 /* `range` names the blocks. */
-static int ask_logs(struct chain *chain, enum about about, const json_t *range,
-                    struct evm_events *out, enum rpc_fault *fault, struct err *err)
+static json_t *logs_params(const struct chain *chain, enum about about, const json_t *range)
 {
-    AUTO_JSON json_t *result = NULL;
     json_t *filter = json_copy((json_t *)(uintptr_t)range);
     json_object_set(filter, "address", about == OWN_EVENTS ? chain->address : chain->token_list);
     json_object_set(filter, "topics", about == OWN_EVENTS ? chain->topics : chain->transfer_topics);
-    if (rpc_call(chain->options.rpc, "eth_getLogs", json_pack("[o]", filter), &result, fault,
-                 err) != 0)
-        return -1;
+    return json_pack("[o]", filter);
+}
+
+static int take_logs(struct chain *chain, enum about about, const json_t *result,
+                     struct evm_events *out, enum rpc_fault *fault, struct err *err)
+{
     if (json_array_size(result) > chain->options.max_events) {
         *fault = RPC_TOO_LARGE;
         return err_set(err, "%zu events in one answer", json_array_size(result));
@@ -101,16 +124,35 @@ static int ask_logs(struct chain *chain, enum about about, const json_t *range,
     return 0;
 }
 
+/* Both answers come from one endpoint, in one round trip where it takes batches. */
+static int ask_logs(struct chain *chain, const json_t *range, struct evm_events *own,
+                    struct evm_events *transfers, enum rpc_fault *fault, struct err *err)
+{
+    AUTO_JSON json_t *own_params = logs_params(chain, OWN_EVENTS, range);
+    AUTO_JSON json_t *transfer_params = logs_params(chain, TRANSFERS, range);
+    const struct jsonrpc_call calls[] = {{"eth_getLogs", own_params},
+                                         {"eth_getLogs", transfer_params}};
+    json_t *results[2] = {NULL, NULL};
+    size_t count = chain->options.token_count > 0 ? 2 : 1;
+    int rc = rpc_batch(chain->options.rpc, calls, count, results, fault, err);
+    if (rc == 0)
+        rc = take_logs(chain, OWN_EVENTS, results[0], own, fault, err);
+    if (rc == 0 && count == 2)
+        rc = take_logs(chain, TRANSFERS, results[1], transfers, fault, err);
+    json_decref(results[0]);
+    json_decref(results[1]);
+    return rc;
+}
+
 static int events(struct chain *chain, const json_t *range, struct evm_events *out,
-                  enum rpc_fault *fault, struct err *err)
+                  size_t *own_count, enum rpc_fault *fault, struct err *err)
 {
     AUTO_EVM_EVENTS struct evm_events own = {0};
     AUTO_EVM_EVENTS struct evm_events transfers = {0};
     *out = (struct evm_events){0};
-    if (ask_logs(chain, OWN_EVENTS, range, &own, fault, err) != 0 ||
-        (chain->options.token_count > 0 &&
-         ask_logs(chain, TRANSFERS, range, &transfers, fault, err) != 0))
+    if (ask_logs(chain, range, &own, &transfers, fault, err) != 0)
         return -1;
+    *own_count = own.count;
     evm_events_append(&own, &transfers);
     if (evm_events_order(&own, err) != 0) {
         rpc_distrust(chain->options.rpc, "two logs at one place");
@@ -121,20 +163,74 @@ static int events(struct chain *chain, const json_t *range, struct evm_events *o
     return 0;
 }
 
+enum answer { NO_ANSWER, HAS_NONE, HAS_SOME };
+
+static enum answer another_says(struct chain *chain, size_t endpoint, const json_t *range)
+{
+    AUTO_JSON json_t *result = NULL;
+    enum rpc_fault fault;
+    if (rpc_call_at(chain->options.rpc, endpoint, "eth_getLogs",
+                    logs_params(chain, OWN_EVENTS, range), &result, &fault, NULL) != 0)
+        return NO_ANSWER;
+    return json_array_size(result) > 0 ? HAS_SOME : HAS_NONE;
+}
+
+static bool receipts_say(struct chain *chain, size_t endpoint, const char *block_hash)
+{
+    AUTO_JSON json_t *receipts = NULL;
+    enum rpc_fault fault;
+    return rpc_call_at(chain->options.rpc, endpoint, "eth_getBlockReceipts",
+                       json_pack("[s]", block_hash), &receipts, &fault, NULL) == 0 &&
+           omission_receipts_hold(receipts, chain->options.contract);
+}
+
+/* A node that has a block and not its logs makes a payment vanish. Where the bloom says that there
+ * could be some, the others are asked, or, where none of them answers, this one for the receipts;
+ * if nobody has any, there are none. */
+static int missing_check(struct chain *chain, const char *block_hash, const json_t *range,
+                         struct err *err)
+{
+    struct rpc *rpc = chain->options.rpc;
+    int asked = rpc_last(rpc);
+    bool heard = false;
+    for (size_t i = 0; asked >= 0 && i < rpc_count(rpc); i++) {
+        enum answer answer = (int)i == asked ? NO_ANSWER : another_says(chain, i, range);
+        heard = heard || answer != NO_ANSWER;
+        if (answer == HAS_SOME)
+            return err_set(err, "%s has no events of block %s, %s has",
+                           rpc_endpoint_name(rpc, (size_t)asked), block_hash,
+                           rpc_endpoint_name(rpc, i));
+    }
+    if (asked >= 0 && !heard && receipts_say(chain, (size_t)asked, block_hash))
+        return err_set(err, "%s has no events of block %s, and receipts of them",
+                       rpc_endpoint_name(rpc, (size_t)asked), block_hash);
+    return 0;
+}
+
 static int on_events_of(void *ctx, const char *block_hash, struct evm_events *out, struct err *err)
 {
+    struct chain *chain = ctx;
     enum rpc_fault fault;
+    size_t own;
     AUTO_JSON json_t *range = json_pack("{s:s}", "blockHash", block_hash);
-    return events(ctx, range, out, &fault, err);
+    if (events(chain, range, out, &own, &fault, err) != 0)
+        return -1;
+    if (own > 0 || !chain->last.suspect || strcmp(chain->last.block.hash, block_hash) != 0)
+        return 0;
+    if (missing_check(chain, block_hash, range, err) == 0)
+        return 0;
+    evm_events_clear(out);
+    return -1;
 }
 
 static int on_events_in(void *ctx, int64_t from, int64_t to, struct evm_events *out, bool *too_much,
                         struct err *err)
 {
     enum rpc_fault fault;
+    size_t own;
     AUTO_JSON json_t *range =
         json_pack("{s:o, s:o}", "fromBlock", quantity(from), "toBlock", quantity(to));
-    int rc = events(ctx, range, out, &fault, err);
+    int rc = events(ctx, range, out, &own, &fault, err);
     *too_much = rc != 0 && (fault == RPC_REFUSED || fault == RPC_TOO_LARGE);
     return rc;
 }

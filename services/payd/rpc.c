@@ -265,9 +265,6 @@ static bool try_node(struct rpc *rpc, struct node *node, const struct question *
         *rc = ask(rpc, node, question, &wait_ms, fault, err);
     if (*fault != RPC_AWAY) {
         breaker_answered(&node->breaker);
-        rpc->last = node;
-        if (rpc->pins)
-            rpc->pinned = node;
         return true;
     }
     if (!stopping(rpc))
@@ -293,8 +290,12 @@ static int ask_any(struct rpc *rpc, const struct question *question, enum rpc_fa
         if (!eligible(rpc, node, i >= rpc->options.count))
             continue;
         asked = true;
-        if (try_node(rpc, node, question, &rc, fault, err))
+        if (try_node(rpc, node, question, &rc, fault, err)) {
+            rpc->last = node;
+            if (rpc->pins)
+                rpc->pinned = node;
             return rc;
+        }
         if (stopping(rpc))
             return err_set(err, "stopping");
         if (rpc->pinned != NULL)
@@ -322,6 +323,21 @@ int rpc_batch(struct rpc *rpc, const struct jsonrpc_call *calls, size_t count, j
     if (count == 0 || count > JSONRPC_BATCH_MAX)
         return err_set(err, "a batch of %zu calls", count);
     return ask_any(rpc, &question, fault, err);
+}
+
+int rpc_call_at(struct rpc *rpc, size_t endpoint, const char *method, json_t *params_stolen,
+                json_t **result, enum rpc_fault *fault, struct err *err)
+{
+    AUTO_JSON json_t *params = params_stolen;
+    struct jsonrpc_call call = {method, params};
+    struct question question = {&call, 1, result};
+    struct node *node = &rpc->nodes[endpoint];
+    int rc = -1;
+    *result = NULL;
+    *fault = RPC_AWAY;
+    if (breaker_state(&node->breaker, now_ms(rpc)) == BREAKER_OPEN)
+        return err_set(err, "%s: left alone for a while", endpoint_name(node->endpoint));
+    return try_node(rpc, node, &question, &rc, fault, err) ? rc : -1;
 }
 
 void rpc_step(struct rpc *rpc)
@@ -366,6 +382,11 @@ int rpc_last(const struct rpc *rpc)
 enum breaker_state rpc_breaker(const struct rpc *rpc, size_t endpoint)
 {
     return breaker_state(&rpc->nodes[endpoint].breaker, now_ms(rpc));
+}
+
+size_t rpc_count(const struct rpc *rpc)
+{
+    return rpc->options.count;
 }
 
 const char *rpc_endpoint_name(const struct rpc *rpc, size_t endpoint)

@@ -56,6 +56,10 @@ int rpc_call(struct rpc *rpc, const char *method, json_t *params, json_t **resul
 int rpc_batch(struct rpc *rpc, const struct jsonrpc_call *calls, size_t count, json_t **results,
               enum rpc_fault *fault, struct err *err) MUST_USE;
 
+/* This endpoint alone, whatever the step is pinned to; the next calls are not moved by it. */
+int rpc_call_at(struct rpc *rpc, size_t endpoint, const char *method, json_t *params,
+                json_t **result, enum rpc_fault *fault, struct err *err) MUST_USE;
+
 /* From here to the next rpc_step every answer comes from one endpoint, the first that gives one:
  * what is read together is one node's view. */
 void rpc_step(struct rpc *rpc);
@@ -68,6 +72,7 @@ void rpc_set_behind(struct rpc *rpc, size_t endpoint, bool behind);
 /* The endpoint that answered last; -1: none. */
 int rpc_last(const struct rpc *rpc);
 enum breaker_state rpc_breaker(const struct rpc *rpc, size_t endpoint);
+size_t rpc_count(const struct rpc *rpc);
 const char *rpc_endpoint_name(const struct rpc *rpc, size_t endpoint);
 
 /* "https://host:port" of a URL: no user, path or query, where keys may stand. */

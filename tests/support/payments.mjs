@@ -2,7 +2,7 @@
 // The test plays quoted (it signs quotes) and subd (it answers hints).
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
-import { createPublicClient, createWalletClient, defineChain, http, parseAbi, parseSignature, signatureToCompactSignature } from 'viem';
+import { createPublicClient, createWalletClient, defineChain, encodeFunctionData, http, parseAbi, parseSignature, signatureToCompactSignature } from 'viem';
 import { privateKeyToAccount } from 'viem/accounts';
 
 import { packTerms, quoteDigest, quoteTypedData, serviceId, subscriptionId, validUntilMinute } from '../../contracts/script/terms.mjs';
@@ -59,8 +59,8 @@ export class Payments {
     return receipt;
   }
 
-  // more: further lines of the configuration.
-  async payd(name, { settings = {}, more = '' } = {}) {
+  // rpc: the endpoints' URLs; more: further lines of the configuration.
+  async payd(name, { rpc = [this.chain.url], timeout = '2s', settings = {}, more = '', ready = true } = {}) {
     const port = await freePort();
     const opsPort = await freePort();
     const values = { confirmations: 1, poll: '50ms', backoff_min: '50ms', backoff_max: '300ms', ...settings };
@@ -72,14 +72,14 @@ nats: { urls: ["${this.nats.url}"], credentials: "${this.nats.credentials('payd'
 relay: { retry_min: 100ms, retry_max: 400ms }
 chain:
   deployment: "${this.chain.deploymentFile}"
-  rpc: [{ url: "${this.chain.url}", timeout: 2s }]
+  rpc: [${rpc.map((url, i) => `{ url: "${url}", name: "${'abcdefgh'[i]}", timeout: ${timeout} }`).join(', ')}]
 ${Object.entries(values).map(([key, value]) => `  ${key}: ${value}`).join('\n')}
 ${more}
 `;
     const service = new Service('payd', { dir: this.dir, name, config, opsPort });
     service.url = `http://127.0.0.1:${port}`;
     this.payds.push(service);
-    return service.start();
+    return ready ? service.start() : service.spawn();
   }
 
   async stopPayds() {
@@ -101,6 +101,10 @@ ${more}
     const receipt = await this.write(this.deployment.contract, 'pay', [quote.serviceId, quote.token, quote.terms, quote.r, quote.vs]);
     this.seqs.set(quote.service, quote.seq);
     return receipt;
+  }
+
+  payData(quote) {
+    return encodeFunctionData({ abi, functionName: 'pay', args: [quote.serviceId, quote.token, quote.terms, quote.r, quote.vs] });
   }
 
   async bought(service, options) {

@@ -97,10 +97,13 @@ const answers = {
     const answer = await ask(call);
     return call.method === 'eth_getLogs' && answer.result ? { result: answer.result.map((log) => ({ ...log, address: `0x${'66'.repeat(20)}` })) } : answer;
   },
-  range: async (relay, call, { blocks = 10, refusal = rangeRefusals.geth }, ask) => {
+  // Each refusal in the words of the next provider.
+  range: async (relay, call, fault, ask) => {
+    const { blocks = 10, refusals = [rangeRefusals.geth] } = fault;
     const [filter] = call.params ?? [];
     if (call.method !== 'eth_getLogs' || filter.blockHash || Number(filter.toBlock) - Number(filter.fromBlock) < blocks) return ask(call);
-    return { error: refusal };
+    fault.refused = (fault.refused ?? 0) + 1;
+    return { error: refusals[fault.refused % refusals.length] };
   },
 };
 
