@@ -95,15 +95,17 @@ static void status(void **state)
                                           .leader = true,
                                           .chain_id = 4441,
                                           .head = 1234,
-                                          .confirmed = 1232},
+                                          .confirmed = 1232,
+                                          .polled_at = 1790000000},
                                 back;
     struct err err;
     assert_int_equal(hex_address(ADDR, status.contract, &err), 0);
     AUTO_FREE char *text = payment_chain_status_encode(&status);
     assert_string_equal(text, "{\"ok\":true,\"chain_id\":4441,\"contract\":\"" ADDR
-                              "\",\"head\":1234,\"confirmed\":1232,\"leader\":true}");
+                              "\",\"head\":1234,\"confirmed\":1232,\"leader\":true,"
+                              "\"polled_at\":1790000000}");
     assert_int_equal(payment_chain_status_decode(text, strlen(text), &back, &err), 0);
-    assert_true(back.ok && back.leader && back.confirmed == 1232);
+    assert_true(back.ok && back.leader && back.confirmed == 1232 && back.polled_at == 1790000000);
 }
 
 static void errors(void **state)
