@@ -70,6 +70,8 @@ static int on_ceiling(void *ctx, int64_t *number, struct err *err)
     struct evm_block block;
     bool found;
     const char *tag = chain->options.tag == CHAIN_SAFE ? "safe" : "finalized";
+    /* What is read to check it has to be read after it. */
+    chain->latest = (struct seen){.suspect = false};
     if (block_by(chain, json_string(tag), &block, &found, err) != 0)
         return err_wrap(err, "tag %s", tag);
     *number = found ? block.number : -1;
