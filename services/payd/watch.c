@@ -105,7 +105,7 @@ static void show_status(struct watch *watch, const struct query_status *status)
         return;
     metric_set(metrics_cell(payd->metrics, GAUGES_HEAD, NULL), status->head);
     metric_set(metrics_cell(payd->metrics, GAUGES_CURSOR, NULL), status->cursor);
-    metric_set(metrics_cell(payd->metrics, GAUGES_LAG, NULL), left);
+    metric_set(metrics_cell(payd->metrics, GAUGES_LAG, NULL), status->head - status->cursor);
 }
 
 static void turn(struct watch *watch)
