@@ -286,8 +286,9 @@ static int ask_any(struct rpc *rpc, const struct question *question, enum rpc_fa
     int rc;
     *fault = RPC_AWAY;
     for (size_t i = 0; i < 2 * rpc->options.count; i++) {
-        struct node *node = &rpc->nodes[i % rpc->options.count];
-        if (!eligible(rpc, node, i >= rpc->options.count))
+        bool behind = i >= rpc->options.count;
+        struct node *node = &rpc->nodes[behind ? i - rpc->options.count : i];
+        if (!eligible(rpc, node, behind))
             continue;
         asked = true;
         if (try_node(rpc, node, question, &rc, fault, err)) {
