@@ -18,6 +18,7 @@
 
 struct sign_key {
     uint8_t secret[32];
+    uint8_t point[64];
     uint8_t address[20];
 };
 
@@ -40,12 +41,18 @@ static const secp256k1_context *ctx(void)
     return context;
 }
 
-static void address_of(const secp256k1_pubkey *pubkey, uint8_t out[20])
+static void point_of(const secp256k1_pubkey *pubkey, uint8_t out[64])
 {
-    uint8_t point[65], hash[32];
+    uint8_t point[65];
     size_t len = sizeof(point);
     secp256k1_ec_pubkey_serialize(ctx(), point, &len, pubkey, SECP256K1_EC_UNCOMPRESSED);
-    keccak256(point + 1, 64, hash);
+    memcpy(out, point + 1, 64);
+}
+
+static void address_of(const uint8_t point[64], uint8_t out[20])
+{
+    uint8_t hash[32];
+    keccak256(point, 64, hash);
     memcpy(out, hash + 12, 20);
 }
 
@@ -72,7 +79,8 @@ int sign_key_from_secret(const uint8_t secret[32], struct sign_key **out, struct
                        "not a secp256k1 private key: zero, or not below the order of the curve");
     struct sign_key *key = mem_zalloc(sizeof(*key));
     memcpy(key->secret, secret, sizeof(key->secret));
-    address_of(&pubkey, key->address);
+    point_of(&pubkey, key->point);
+    address_of(key->point, key->address);
     *out = key;
     return 0;
 }
@@ -123,6 +131,11 @@ int sign_secret_add(uint8_t secret[32], const uint8_t tweak[32])
 void sign_key_address(const struct sign_key *key, uint8_t out[20])
 {
     memcpy(out, key->address, 20);
+}
+
+void sign_key_public(const struct sign_key *key, uint8_t out[64])
+{
+    memcpy(out, key->point, 64);
 }
 
 void sign_key_free(struct sign_key **key)
@@ -188,7 +201,7 @@ static int split(const uint8_t *signature, size_t len, uint8_t rs[64], int *pari
 
 int sign_recover(const struct word *digest, const uint8_t *signature, size_t len, uint8_t out[20])
 {
-    uint8_t rs[64];
+    uint8_t rs[64], point[64];
     int parity;
     secp256k1_ecdsa_recoverable_signature recoverable;
     secp256k1_ecdsa_signature plain;
@@ -200,6 +213,7 @@ int sign_recover(const struct word *digest, const uint8_t *signature, size_t len
     bool high_s = secp256k1_ecdsa_signature_normalize(ctx(), NULL, &plain) == 1;
     if (high_s || secp256k1_ecdsa_recover(ctx(), &pubkey, &recoverable, digest->b) != 1)
         return -1;
-    address_of(&pubkey, out);
+    point_of(&pubkey, point);
+    address_of(point, out);
     return 0;
 }

@@ -14,6 +14,8 @@ int sign_key_from_secret(const uint8_t secret[32], struct sign_key **out, struct
 /* Keeps the key out of swap and out of core dumps. */
 int sign_key_lock(const struct sign_key *key, struct err *err) MUST_USE;
 void sign_key_address(const struct sign_key *key, uint8_t out[20]);
+/* x ++ y of the public key. */
+void sign_key_public(const struct sign_key *key, uint8_t out[64]);
 void sign_key_free(struct sign_key **key);
 
 /* For who derives keys: the compressed point of a secret, and secret + tweak modulo the order. -1:

@@ -1,14 +1,17 @@
 /* payd: follows the chain, keeps the payments found on it, and tells subd of them. This file only
  * puts the parts together and takes them apart in order. */
+#include "libcommon/eth/hex.h"
 #include "libcommon/log.h"
 #include "services/payd/api.h"
 #include "services/payd/gauges.h"
 #include "services/payd/herald.h"
 #include "services/payd/leader.h"
 #include "services/payd/payd.h"
+#include "services/payd/receipt.h"
 #include "services/payd/relay.h"
 #include "services/payd/watch.h"
 
+#include <string.h>
 #include <unistd.h>
 
 struct parts {
@@ -36,6 +39,22 @@ static void name_instance(struct payd *payd)
     snprintf(payd->instance, sizeof(payd->instance), "%s:%d", host, (int)getpid());
 }
 
+/* A receipt that the contract does not know is still good offline: a warning is enough. */
+static int receipts_start(struct payd *payd, struct err *err)
+{
+    uint8_t address[20];
+    char text[43];
+    if (payd->settings->receipts.key_file[0] == '\0')
+        return 0;
+    if (receipt_key(payd->settings->receipts.key_file, &payd->receipt_key, err) != 0)
+        return -1;
+    sign_key_address(payd->receipt_key, address);
+    hex_address_format(address, text);
+    if (!payd->target.has_receipt_signer || memcmp(address, payd->target.receipt_signer, 20) != 0)
+        log_warn("the deployment file names another receipt signer, or none", LOG_STR(KID, text));
+    return 0;
+}
+
 static int start(struct service *service, struct err *err)
 {
     struct parts *parts = mem_zalloc(sizeof(*parts));
@@ -48,7 +67,8 @@ static int start(struct service *service, struct err *err)
     name_instance(payd);
     service_dependency(service, "postgres", true, false, "not connected yet");
     service_dependency(service, "nats", true, false, "not connected yet");
-    if (settings_target(&payd->settings->chain, &payd->target, err) != 0)
+    if (settings_target(&payd->settings->chain, &payd->target, err) != 0 ||
+        receipts_start(payd, err) != 0)
         return -1;
     struct pg_options pg = {.conninfo = payd->settings->postgres.url,
                             .schema = "payments",

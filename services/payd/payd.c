@@ -1,6 +1,8 @@
 /* The shared state of one instance: stopping and waking, on a monotonic clock. */
 #include "services/payd/payd.h"
 
+#include "libcommon/eth/sign.h"
+
 #include <time.h>
 
 void payd_init(struct payd *payd)
@@ -18,6 +20,7 @@ void payd_destroy(struct payd *payd)
     pthread_cond_destroy(&payd->woken);
     pthread_mutex_destroy(&payd->lock);
     settings_target_clear(&payd->target);
+    sign_key_free(&payd->receipt_key);
 }
 
 static struct timespec deadline_in(int64_t ms)

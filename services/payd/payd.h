@@ -13,6 +13,7 @@ struct payd {
     struct service *service;
     const struct settings *settings;
     struct settings_target target;
+    struct sign_key *receipt_key; /* NULL: no receipts */
     char instance[64];
     struct metrics *metrics;
     struct pg *pg;

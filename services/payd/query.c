@@ -25,10 +25,15 @@ static const struct pg_stmt slot_stmt = {
 static const struct pg_stmt payment_stmt = {
     "payment",
     "SELECT p.*, f.cursor_number, f.chain_id, f.contract, extract(epoch FROM seen_at)::bigint AS "
-    "seen_s, extract(epoch FROM confirmed_at)::bigint AS confirmed_s, extract(epoch FROM "
+    "seen_s, floor(extract(epoch FROM confirmed_at))::bigint AS confirmed_s, extract(epoch FROM "
     "activated_at)::bigint AS activated_s, extract(epoch FROM refunded_at)::bigint AS refunded_s "
     "FROM payment p JOIN follower f ON f.id = p.follower "
     "WHERE p.id = $1"};
+static const struct pg_stmt receipt_stmt = {
+    "receipt",
+    "SELECT p.state, p.subscriber, p.service_id, p.token, p.terms, p.amount, p.tx_hash, "
+    "p.block_number, floor(extract(epoch FROM p.confirmed_at))::bigint AS confirmed_s, n.* FROM "
+    "payment p, sold_names(p.plan, p.service_id) n WHERE p.follower = $1 AND p.id = $2"};
 static const struct pg_stmt states_stmt = {
     "states",
     "SELECT state, count(*) AS count FROM payment WHERE follower = $1 AND state <> 'activated' "
@@ -175,6 +180,41 @@ int query_payment(struct pg_conn *conn, const char *id, int64_t required, json_t
     put(json, "confirmed_at", time_json(row, "confirmed_s"));
     put(json, "activated_at", time_json(row, "activated_s"));
     put(json, "refund", refund_json(row));
+    return 0;
+}
+
+static int receipt_read(const PGresult *row, struct receipt *out)
+{
+    struct quote *quote = &out->quote;
+    out->block = (uint64_t)pg_int(row, 0, "block_number");
+    out->confirmed_at = (uint64_t)pg_int(row, 0, "confirmed_s");
+    if (hex_decode(pg_text(row, 0, "subscriber"), quote->subscriber, 20) != 0 ||
+        hex_decode(pg_text(row, 0, "token"), quote->token, 20) != 0 ||
+        word_from_hex(pg_text(row, 0, "service_id"), &quote->service_id) != 0 ||
+        word_from_hex(pg_text(row, 0, "terms"), &quote->terms) != 0 ||
+        word_from_hex(pg_text(row, 0, "tx_hash"), &out->tx_hash) != 0)
+        return -1;
+    return word_from_decimal(pg_text(row, 0, "amount"), &out->amount);
+}
+
+int query_receipt(struct pg_conn *conn, int64_t follower, const char *id, struct query_receipt *out,
+                  bool *found, struct err *err)
+{
+    AUTO_PG_RESULT PGresult *row = NULL;
+    *out = (struct query_receipt){0};
+    if (pg_run(conn, &receipt_stmt, PG_PARAMS(pg_num(follower).s, id), &row, err) != 0)
+        return -1;
+    *found = PQntuples(row) == 1;
+    if (!*found)
+        return 0;
+    if (ledger_parse(pg_text(row, 0, "state"), &out->state) != 0 ||
+        receipt_read(row, &out->receipt) != 0)
+        return err_set(err, "payment %s: its row is not one that we wrote", id);
+    json_t *version = pg_null(row, 0, "tier_version")
+                          ? json_null()
+                          : json_integer(pg_int(row, 0, "tier_version"));
+    out->sold = json_pack("{s:o, s:o, s:o}", "service", text_json(row, "service_name"), "tier",
+                          text_json(row, "tier"), "tier_version", version);
     return 0;
 }
 

@@ -5,6 +5,8 @@
 #include "libcommon/json.h"
 #include "libcommon/pg.h"
 #include "libcommon/proto/payment.h"
+#include "services/payd/ledger.h"
+#include "services/payd/receipt.h"
 
 struct query_status {
     int64_t cursor, head, confirmed;
@@ -23,6 +25,17 @@ int query_slot(struct pg_conn *conn, int64_t follower, const struct payment_slot
 /* The public form of a payment; *out NULL where there is none. The caller's. */
 int query_payment(struct pg_conn *conn, const char *id, int64_t required, json_t **out,
                   struct err *err) MUST_USE;
+
+/* What a receipt of this payment says, its state now, and what was sold by name, as far as that is
+ * known. *found is false where there is no such payment. */
+struct query_receipt {
+    enum ledger_state state;
+    struct receipt receipt;
+    json_t *sold; /* {service, tier, tier_version}, each may be null; the caller's */
+};
+
+int query_receipt(struct pg_conn *conn, int64_t follower, const char *id, struct query_receipt *out,
+                  bool *found, struct err *err) MUST_USE;
 
 /* Rows of (state, count) without activated ones. The caller's to PQclear. */
 int query_states(struct pg_conn *conn, int64_t follower, PGresult **out, struct err *err) MUST_USE;

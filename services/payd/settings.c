@@ -305,6 +305,10 @@ static int deployed(const struct settings_chain *chain, const char *text, size_t
         return err_wrap(err, "chain.deployment: %s", chain->deployment);
     out->domain.chain_id = (uint64_t)id;
     out->first = block;
+    const char *signer = json_string_value(json_object_get(json, "receipt_signer"));
+    out->has_receipt_signer = signer != NULL;
+    if (signer != NULL && hex_address(signer, out->receipt_signer, err) != 0)
+        return err_wrap(err, "chain.deployment: receipt_signer");
     return chain->tokens.count > 0 ? 0 : tokens_deployed(json, out, err);
 }
 

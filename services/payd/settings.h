@@ -87,6 +87,8 @@ struct settings_target {
     int64_t first;               /* the first block that can hold an event */
     struct ledger_token *tokens; /* owned */
     size_t token_count;
+    bool has_receipt_signer;
+    uint8_t receipt_signer[20]; /* who signs receipts, as the deployment file says */
 };
 
 /* `deployment` is the file's text, NULL where none is configured. -1: they contradict each other,

@@ -57,8 +57,8 @@ export class Stack {
   }
 
   deploy() {
-    const { signer } = makeSecrets(this.secrets);
-    this.deployment = deployForDevelopment({ rpcUrl: this.chain.url, signer, directory: this.secrets });
+    const { signer, receiptSigner } = makeSecrets(this.secrets);
+    this.deployment = deployForDevelopment({ rpcUrl: this.chain.url, signer, receiptSigner, directory: this.secrets });
     this.say(`contract ${this.deployment.contract} on chain ${this.chainId}`);
   }
 

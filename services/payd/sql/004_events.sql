@@ -22,10 +22,24 @@ CREATE FUNCTION payment_event_data(p payment, before text) RETURNS jsonb LANGUAG
         'payment_id', p.id, 'revision', p.revision, 'state', p.state, 'from', before, 'reason', p.reason,
         'subscriber', p.subscriber, 'service_id', p.service_id, 'subscription', p.subscription,
         'token', p.token, 'amount', p.amount::text, 'plan', p.plan, 'seq', p.seq, 'start', p.start_at, 'expiry', p.expires_at,
-        'tx_hash', p.tx_hash, 'block_number', p.block_number, 'block_hash', p.block_hash)
+        'tx_hash', p.tx_hash, 'block_number', p.block_number, 'block_hash', p.block_hash, 'refund_tx', p.refund_tx, 'refund_amount', p.refund_amount::text)
 $$;
 
 -- `confirming` says nothing that a reader could act on.
 CREATE FUNCTION payment_tells(state text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
     SELECT state IN ('seen', 'confirmed', 'activated', 'orphaned', 'rejected', 'refunded')
+$$;
+
+-- Names for a receipt's reader; NULL where the price book's history cannot be read.
+CREATE FUNCTION sold_names(wanted int, service text, OUT tier text, OUT tier_version int, OUT service_name text)
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    EXECUTE 'SELECT tier, version FROM quotes.plan_v1 WHERE plan = $1' INTO tier, tier_version USING wanted;
+    EXECUTE 'SELECT name FROM quotes.service_v1 WHERE service_id = $1' INTO service_name USING service;
+EXCEPTION
+    WHEN undefined_table OR invalid_schema_name OR insufficient_privilege OR undefined_column THEN
+        tier := NULL;
+        tier_version := NULL;
+        service_name := NULL;
+END
 $$;
