@@ -67,14 +67,16 @@ static void get_discovery(struct http_request *request, void *ctx)
     struct quoted *quoted = ctx;
     struct pricebook *book = quoted_shown(quoted);
     char contract[43];
+    const char *receipts = quoted->chain.receipt_signer;
     hex_address_format(quoted->chain.domain.contract, contract);
     json_t *tokens = tokens_json(book);
     quoted_give_back(quoted, &book);
     http_reply_json(request, 200,
-                    json_pack("{s:I, s:s, s:s, s:{s:s, s:s}, s:o, s:o}", "chain_id",
+                    json_pack("{s:I, s:s, s:s, s:s*, s:{s:s, s:s}, s:o, s:o}", "chain_id",
                               (json_int_t)quoted->chain.domain.chain_id, "contract", contract,
-                              "quote_signer", quoted->signer, "eip712", "name", "Octroi", "version",
-                              "1", "tokens", tokens, "endpoints",
+                              "quote_signer", quoted->signer, "receipt_signer",
+                              receipts[0] == '\0' ? NULL : receipts, "eip712", "name", "Octroi",
+                              "version", "1", "tokens", tokens, "endpoints",
                               endpoints_json(quoted->settings->public_url)));
 }
 

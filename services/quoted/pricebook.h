@@ -64,6 +64,7 @@ struct pricebook {
 struct pricebook_chain {
     struct quote_domain domain;
     uint8_t tokens[PRICEBOOK_TOKENS_MAX + 1][20]; /* by index; all zero: unknown */
+    char receipt_signer[43];                      /* for discovery; empty: none */
 };
 
 extern const struct config_schema pricebook_schema;

@@ -163,13 +163,19 @@ static int deployed(const struct settings_chain *chain, const char *text, size_t
 {
     AUTO_JSON json_t *json = NULL;
     int64_t id;
-    const char *contract;
+    const char *contract, *signer;
+    uint8_t address[20];
     if (json_parse(text, len, &json, err) != 0 ||
         json_get_int(json, "chain_id", 1, INT64_MAX, &id, err) != 0 ||
         json_get_str(json, "contract", 42, &contract, err) != 0 ||
         hex_address(contract, out->domain.contract, err) != 0 ||
         tokens_deployed(json, out, err) != 0)
         return err_wrap(err, "chain.deployment: %s", chain->deployment);
+    signer = json_string_value(json_object_get(json, "receipt_signer"));
+    if (signer != NULL && hex_address(signer, address, err) != 0)
+        return err_wrap(err, "chain.deployment: receipt_signer");
+    if (signer != NULL)
+        hex_address_format(address, out->receipt_signer);
     out->domain.chain_id = (uint64_t)id;
     return 0;
 }

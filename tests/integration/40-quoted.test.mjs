@@ -17,6 +17,7 @@ import { Chain, Nats, Postgres, Redis, accounts } from '../support/servers.mjs';
 import { Service } from '../support/service.mjs';
 
 const CONTRACT = '0x5FbDB2315678afecb367f032d93F642f64180aa3';
+const RECEIPT_SIGNER = '0x70997970C51812dc3A010C7d01b50e0d17dc79C8';
 const TOKENS = ['0xe7f1725E7734CE288F8367e1Bb143E90bb3F0512', '0x9fE46736679d2D9a65F0992F2272dE9f3c7fa6e0'];
 const CHAIN = 4441;
 const TTL = 300;
@@ -128,7 +129,7 @@ before(async () => {
   writeFileSync(join(dir, 'quote-signer.key'), `${key}\n`, { mode: 0o600 });
   writeFileSync(join(dir, 'pricebook.yaml'), BOOK);
   writeFileSync(join(dir, 'deployment.json'), JSON.stringify({
-    chain_id: CHAIN, contract: CONTRACT, implementation: TOKENS[1], token: TOKENS[0], token_index: 1,
+    chain_id: CHAIN, contract: CONTRACT, implementation: TOKENS[1], token: TOKENS[0], token_index: 1, receipt_signer: RECEIPT_SIGNER,
     tokens: TOKENS.map((token, i) => ({ token, index: i + 1 })), signer: privateKeyToAccount(key).address, payee: CONTRACT, block: 3,
   }));
   postgres = new Postgres({ dir: join(dir, 'postgres') });
@@ -173,6 +174,7 @@ test('discovery names the chain, the contract, the signer and the endpoints', as
   assert.equal(body.chain_id, CHAIN);
   assert.equal(body.contract, CONTRACT);
   assert.equal(body.quote_signer, privateKeyToAccount(key).address);
+  assert.equal(body.receipt_signer, RECEIPT_SIGNER);
   assert.equal(body.endpoints.quote, 'http://127.0.0.1:8080/quote');
   assert.equal(body.tokens.length, 2);
 });

@@ -59,7 +59,7 @@ test('the life of a payment as CloudEvents', async () => {
   assert.deepEqual(messages[2].body.data, {
     payment_id: quote.id, revision: done.revision, state: 'activated', from: 'confirmed', reason: null, subscriber: stand.payer.address.toLowerCase(), service_id: quote.serviceId,
     subscription: quote.subscription, token: stand.deployment.token.toLowerCase(), amount: '1000000', plan: 1, seq: 1, start: stand.clock, expiry: stand.clock + 86_400,
-    tx_hash: quote.receipt.transactionHash, block_number: Number(quote.receipt.blockNumber), block_hash: quote.receipt.blockHash,
+    tx_hash: quote.receipt.transactionHash, block_number: Number(quote.receipt.blockNumber), block_hash: quote.receipt.blockHash, refund_tx: null, refund_amount: null,
   });
   assert.equal(messages[0].body.data.from, null);
   await waitUntil('the outbox to be empty', () => waiting() === 0);
