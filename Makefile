@@ -39,6 +39,7 @@ bench: ## compare with nginx and HAProxy on this machine
 	@$(MAKE) --no-print-directory contracts
 	@node bench/paid.mjs
 	@node bench/quotes.mjs
+	@node bench/activation.mjs
 
 format: ## format the C sources
 	@git ls-files '*.c' '*.h' | xargs clang-format-14 -i

@@ -45,6 +45,12 @@ try {
   const payment = await buyer.waitPayment(quote, 'activated', (body) => states.push(`${body.state} (${body.confirmations} confirmations)`));
   say('payment followed', states.join(' -> '), `transaction ${payment.tx_hash} in block ${payment.block_number}`);
 
+  const { status: given, body: receipt } = await buyer.json('GET', `/receipt/${quote.id}`);
+  if (given === 200) {
+    say('a signed receipt', `${formatUnits(BigInt(receipt.receipt.amount), token.decimals)} ${token.symbol} for ${receipt.sold.service}, ${receipt.sold.tier}`,
+      `signed by ${receipt.signer}; check it: node tools/proof.mjs receipt FILE --signer ${buyer.discovery.receipt_signer}`);
+  }
+
   const grant = await buyer.token();
   say('signed in with the wallet (EIP-4361)', `subscription ${grant.subscription}`, `access token for ${grant.expires_in} s`);
 

@@ -1,6 +1,6 @@
 // The whole story on the real stack: a wallet of viem buys, signs in with siwe, calls, and is billed exactly.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -10,6 +10,7 @@ import { Pool } from 'undici';
 import { Buyer } from '../support/buyer.mjs';
 import { removeDirectory, sleep, temporaryDirectory, waitUntil } from '../support/process.mjs';
 import { Stack } from '../support/stack.mjs';
+import { run } from '../../tools/proof.mjs';
 
 const dir = temporaryDirectory('e2e');
 const stack = new Stack({ dir, blockTime: 1, env: { OCTROI_PRICEBOOK: fileURLToPath(new URL('pricebook.yaml', import.meta.url)) } });
@@ -66,6 +67,13 @@ test('a wallet buys, signs in, calls, and the ledger holds what the origin serve
   assert.equal(payment.state, 'activated');
   const grant = await buyer.token();
   assert.equal(grant.subscription, quote.subscription_id);
+
+  // Through the gateway, by the signer that discovery names, and believed by the contract.
+  const receipt = await buyer.must(200, 'GET', `/receipt/${quote.id}`);
+  assert.deepEqual([receipt.sold.service, receipt.sold.tier], ['api', 'bulk']);
+  writeFileSync(join(dir, 'receipt.json'), JSON.stringify(receipt));
+  const checked = await run(['receipt', join(dir, 'receipt.json'), '--signer', buyer.discovery.receipt_signer, '--rpc', stack.chain.url, '--current']);
+  assert.equal(checked.code, 0, checked.stderr);
 
   const before = await stack.served();
   for (let i = 0; i < 50; i += 1) {
