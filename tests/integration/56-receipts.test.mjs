@@ -7,12 +7,12 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
 import { EmbeddedJWK, compactVerify } from 'jose';
-import { hashTypedData, parseAbi, recoverTypedDataAddress } from 'viem';
+import { createWalletClient, hashTypedData, http, parseAbi, recoverTypedDataAddress } from 'viem';
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts';
 
 import { serviceId } from '../../contracts/script/terms.mjs';
 import { Payments } from '../support/payments.mjs';
-import { freePort, root } from '../support/process.mjs';
+import { freePort, root, waitUntil } from '../support/process.mjs';
 import { accounts } from '../support/servers.mjs';
 import { run } from '../../tools/proof.mjs';
 
@@ -20,6 +20,7 @@ const abi = parseAbi([
   'struct Receipt { bytes32 paymentId; address subscriber; bytes32 serviceId; address token; uint256 terms; uint256 amount; bytes32 txHash; uint256 blockNumber; uint256 confirmedAt; }',
   'function verifyReceipt(Receipt receipt, bytes signature) view returns (bool valid, bool current)',
   'function receiptDigest(Receipt receipt) view returns (bytes32)',
+  'function refund(address subscriber, bytes32 serviceId, address token, uint16 seq, uint256 amount)',
 ]);
 const types = {
   Receipt: [
@@ -170,13 +171,28 @@ test('states without a receipt say why', async () => {
   assert.equal(again.receipt.paymentId, first.receipt.paymentId);
   assert.notEqual(again.receipt.txHash, first.receipt.txHash);
 
-  stand.postgres.sql(`update payments.payment set state = 'refunded' where id = '${lost.id}'`);
-  const refunded = await receiptOf(payd, lost);
-  assert.equal(refunded.status, 410);
-  assert.equal(refunded.body.type, 'https://octroi.dev/problems/receipt-withdrawn');
   stand.postgres.sql(`update payments.payment set state = 'rejected' where id = '${lost.id}'`);
   assert.match((await receiptOf(payd, lost)).body.detail, /rejected/);
   stand.postgres.sql(`update payments.payment set state = 'activated' where id = '${lost.id}'`);
+});
+
+test('a refund withdraws the receipt; where it leaves the chain, the same receipt is given again', async () => {
+  const payd = await stand.payd('refund', { more });
+  const quote = await stand.bought('refund');
+  await stand.activated(payd, quote);
+  const before = await receiptOf(payd, quote);
+  const operator = createWalletClient({ account: stand.operator, chain: stand.wallet.chain, transport: http(stand.chain.url) });
+  const hash = await operator.writeContract({ address: stand.deployment.contract, abi, functionName: 'refund', args: [stand.payer.address, quote.serviceId, quote.token, quote.seq, 1_000_000n] });
+  assert.equal((await stand.client.waitForTransactionReceipt({ hash })).status, 'success');
+  await stand.inState(payd, quote, 'refunded');
+  const refunded = await receiptOf(payd, quote);
+  assert.deepEqual([refunded.status, refunded.body.type], [410, 'https://octroi.dev/problems/receipt-withdrawn']);
+  assert.deepEqual(await onChain(before.body), [true, false]);
+
+  await stand.chain.rpc('anvil_reorg', [1, []]);
+  await waitUntil('the payment to count again', async () => (await receiptOf(payd, quote)).status === 200);
+  assert.equal((await receiptOf(payd, quote)).text, before.text);
+  assert.deepEqual(await onChain(before.body), [true, true]);
 });
 
 test('without a key there are none; with a wrong one it does not start; another key is told of', async () => {

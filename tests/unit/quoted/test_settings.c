@@ -43,6 +43,12 @@ static const struct row rows[] = {
      "{\"chain_id\": 1, \"contract\": \"" A "\", \"tokens\": [{\"token\": \"" B
      "\", \"index\": 128}]}",
      "index"},
+    {{0, "", "d.json", 0},
+     "{\"chain_id\": 1, \"contract\": \"" A "\", \"tokens\": [], \"receipt_signer\": \"0x12\"}",
+     "receipt_signer"},
+    {{0, "", "d.json", 0},
+     "{\"chain_id\": 1, \"contract\": \"" A "\", \"tokens\": [], \"receipt_signer\": null}",
+     NULL},
 };
 
 static void chains(void **state)
