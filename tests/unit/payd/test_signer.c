@@ -349,34 +349,38 @@ static void trusts_no_process(void **state)
     }
 }
 
-/* Begins well, and answers the first request by what it was given as the head of a packet. */
-static const char liar[] =
-    "#!/bin/sh\n"
-    "{ printf 'OSr1\\0\\0\\0\\0\\0\\0\\0\\0'; head -c 240 /dev/zero; } >\"$0.out\"\n"
-    "cat \"$0.out\" >&0\n"
-    "head -c 1 <&0 >/dev/null\n"
-    "{ printf 'OSr1%s'; head -c 240 /dev/zero; } >\"$0.out\"\n"
-    "cat \"$0.out\" >&0\n"
-    "head -c 1 <&0 >/dev/null\n";
+/* Begins well, and answers the first request with the packet that a shell command writes. */
+static const char liar[] = "#!/bin/sh\n"
+                           "zeros() { head -c $1 /dev/zero; }\n"
+                           "{ printf 'OSr1\\0\\0\\0\\0\\0\\0\\0\\0'; zeros 240; } >\"$0.out\"\n"
+                           "cat \"$0.out\" >&0\n"
+                           "head -c 1 <&0 >/dev/null\n"
+                           "{ %s; } >\"$0.out\"\n"
+                           "cat \"$0.out\" >&0\n"
+                           "head -c 1 <&0 >/dev/null\n";
 
 static void trusts_no_signature(void **state)
 {
     (void)state;
 
     static const struct {
-        const char *head, *says;
+        const char *packet, *says;
     } cases[] = {
-        {"\\0\\0\\0\\1\\0\\0\\0\\2", "not its own"},
-        {"\\0\\0\\0\\2\\0\\0\\0\\2", "something else"},
-        {"\\0\\0\\0\\1\\0\\0\\0\\0", "something else"},
-        {"\\0\\0\\0\\1\\0\\0\\0\\1", "something else"},
+        {"printf 'OSr1\\0\\0\\0\\1\\0\\0\\0\\2'; zeros 240", "not its own"},
+        /* r = 1, s = 1, v = 27: a good signature, of somebody. */
+        {"printf 'OSr1\\0\\0\\0\\1\\0\\0\\0\\2'; zeros 31; printf '\\1'; zeros 31; "
+         "printf '\\1\\33'; zeros 175",
+         "not its own"},
+        {"printf 'OSr1\\0\\0\\0\\2\\0\\0\\0\\2'; zeros 240", "something else"},
+        {"printf 'OSr1\\0\\0\\0\\1\\0\\0\\0\\0'; zeros 240", "something else"},
+        {"printf 'OSr1\\0\\0\\0\\1\\0\\0\\0\\1'; zeros 240", "something else"},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         AUTO_BUF struct buf script = {0};
         const char *hole = strstr(liar, "%s");
         buf_add(&script, liar, (size_t)(hole - liar));
-        buf_puts(&script, cases[i].head);
+        buf_puts(&script, cases[i].packet);
         buf_puts(&script, hole + 2);
         struct signer_options options = options_for("/any", NULL);
         options.program = file_with("fake", script.data, 0700);
