@@ -7,8 +7,7 @@
 
 #include <string.h>
 
-#define STEP_EVENTS                                                                                \
-    1000 /* more in one range: a smaller one, so that a step is short and progress shows */
+#define STEP_EVENTS 500 /* a range with more is read in smaller ones: a step stays short */
 
 struct follow {
     struct follow_options options;

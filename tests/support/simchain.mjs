@@ -307,7 +307,7 @@ class Refusal extends Error {
 // One JSON-RPC endpoint with a view of the chain, and faults to order.
 export class SimNode {
   constructor(chain, { name = 'node', maxRange = Infinity } = {}) {
-    Object.assign(this, { chain, name, maxRange, calls: 0, held: [] });
+    Object.assign(this, { chain, name, maxRange, calls: 0, held: [], delay: 0 });
     this.heal();
   }
 
@@ -379,7 +379,8 @@ export class SimNode {
     if (holding && (holding.method === '*' || text.includes(`"${holding.method}"`))) {
       this.held.push(send);
       holding.resolve();
-    } else send();
+    } else if (this.delay) setTimeout(send, this.delay);
+    else send();
   }
 
   spoil(fault, text, request, response) {

@@ -461,7 +461,7 @@ static void many_events_are_read_in_short_steps(void **state)
     settle(&b);
     check_events(b.model);
     assert_int_equal(b.model->event_count, 1800);
-    assert_in_range(b.model->largest, 1, 1000);
+    assert_in_range(b.model->largest, 1, 500);
     bench_end(&b);
 }
 
