@@ -283,12 +283,13 @@ abstract contract PaymentProcessor is SubscriptionManager {
         Terms slot = _clear(subscriber, serviceId, seq, amount, REFUND_WINDOW);
         if (slot.token() != ledger.index) revert WrongTokenIndex(ledger.index);
         ledger.roll(_epoch());
-        uint256 missing = ledger.draw(amount);
+        // The amount is at most what was paid, which has 64 bits.
+        uint72 missing = ledger.draw(uint64(amount));
         $.ledgers[token] = ledger;
         if (missing != 0) {
             Proceeds storage proceeds = $.proceeds[token];
             if (missing > proceeds.earned) revert NotCovered(missing - proceeds.earned);
-            proceeds.earned -= uint128(missing);
+            proceeds.earned -= missing;
         }
         emit Refunded(subscriber, serviceId, token, seq, amount);
         IERC20(token).safeTransfer(subscriber, amount);
@@ -509,7 +510,7 @@ abstract contract PaymentProcessor is SubscriptionManager {
         Ledger memory ledger = $.ledgers[token];
         if (ledger.index == 0) revert UnknownToken(token);
         ledger.roll(_epoch());
-        uint256 amount = ledger.settled;
+        uint72 amount = ledger.settled;
         ledger.settled = 0;
         $.ledgers[token] = ledger;
         if (amount == 0) return;

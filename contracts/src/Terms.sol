@@ -87,22 +87,27 @@ library TermsLib {
     /// What `terms` cost on this slot: their price less what it still holds of the same token.
     function due(Terms slot, Terms terms) internal pure returns (uint256) {
         uint256 held = slot.token() == terms.token() ? slot.unused(terms.start()) : 0;
-        uint256 price = terms.paid();
-        if (price < held) revert PaidBelowHeld(held);
-        unchecked {
-            return price - held;
-        }
+        return lessHeld(terms.paid(), held);
     }
 
     /// What the slot still holds at `time`, in its own token, rounded down: against the buyer.
     function unused(Terms slot, uint256 time) internal pure returns (uint256) {
-        uint256 from = slot.start();
-        uint256 to = slot.expiry();
-        if (time <= from) return slot.paid();
+        return remainder(slot.paid(), slot.start(), slot.expiry(), time);
+    }
+
+    /// A price less what is held; one below it is refused, as nothing is ever paid out for a payment.
+    function lessHeld(uint64 price, uint256 held) internal pure returns (uint256) {
+        if (price >= held) return price - held;
+        revert PaidBelowHeld(held);
+    }
+
+    /// What is left at `time` of an amount that runs out evenly in [from, to), rounded down.
+    function remainder(uint64 amount, uint32 from, uint32 to, uint256 time) internal pure returns (uint256) {
+        if (time <= from) return amount;
         if (time >= to) return 0;
         // time is in (from, to), and the product of 64 and 32 bits fits.
         unchecked {
-            return slot.paid() * (to - time) / (to - from);
+            return uint256(amount) * (uint256(to) - time) / (uint256(to) - from);
         }
     }
 }

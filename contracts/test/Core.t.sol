@@ -182,6 +182,58 @@ contract CoreTest is Fixture {
         octroi.setSigner(stranger, 0);
     }
 
+    function test_theAdminRoleIsHandedOverInTwoSteps() public {
+        assertEq(octroi.defaultAdmin(), admin);
+        assertEq(octroi.owner(), admin);
+        vm.expectRevert(missingRole(operator, 0));
+        vm.prank(operator);
+        octroi.beginDefaultAdminTransfer(operator);
+        vm.startPrank(admin);
+        vm.expectRevert(abi.encodeWithSignature("AccessControlEnforcedDefaultAdminRules()"));
+        octroi.grantRole(0, stranger);
+        octroi.beginDefaultAdminTransfer(stranger);
+        octroi.setPayee(payee); // still the admin
+        vm.stopPrank();
+        vm.warp(block.timestamp + 1);
+        vm.expectRevert(abi.encodeWithSignature("AccessControlInvalidDefaultAdmin(address)", operator));
+        vm.prank(operator);
+        octroi.acceptDefaultAdminTransfer();
+        vm.prank(stranger);
+        octroi.acceptDefaultAdminTransfer();
+        vm.prank(stranger);
+        octroi.setPayee(payee);
+        vm.expectRevert(missingRole(admin, 0));
+        vm.prank(admin);
+        octroi.setPayee(payee);
+    }
+
+    function test_theAdminRoleIsHandedOverAfterItsDelay() public {
+        Octroi.Setup memory s = setup();
+        s.adminDelay = 3 days;
+        octroi = Octroi(address(new OctroiProxy(address(new Octroi()), initializer(s))));
+        assertEq(octroi.defaultAdminDelay(), 3 days);
+        vm.prank(admin);
+        octroi.beginDefaultAdminTransfer(stranger);
+        vm.warp(NOW + 3 days);
+        vm.expectRevert(
+            abi.encodeWithSignature("AccessControlEnforcedDefaultAdminDelay(uint48)", NOW + 3 days)
+        );
+        vm.prank(stranger);
+        octroi.acceptDefaultAdminTransfer();
+        vm.prank(admin);
+        octroi.cancelDefaultAdminTransfer();
+        vm.warp(NOW + 4 days);
+        vm.expectRevert();
+        vm.prank(stranger);
+        octroi.acceptDefaultAdminTransfer();
+        vm.prank(admin);
+        octroi.beginDefaultAdminTransfer(stranger);
+        vm.warp(NOW + 7 days + 1);
+        vm.prank(stranger);
+        octroi.acceptDefaultAdminTransfer();
+        assertEq(octroi.defaultAdmin(), stranger);
+    }
+
     function test_upgradeKeepsTheStateAndNeedsTheAdmin() public {
         uint256 terms = pay(month());
         address next = address(new OctroiNext());

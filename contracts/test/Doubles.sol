@@ -64,9 +64,34 @@ contract CallbackToken is ERC20("Callback", "CBK") {
         _mint(to, amount);
     }
 
+    function permit(address owner, address spender, uint256 value, uint256, uint8, bytes32, bytes32)
+        external
+    {
+        _callBack();
+        _approve(owner, spender, value);
+    }
+
+    function receiveWithAuthorization(
+        address from,
+        address to,
+        uint256 value,
+        uint256,
+        uint256,
+        bytes32,
+        uint8,
+        bytes32,
+        bytes32
+    ) external {
+        _transfer(from, to, value);
+    }
+
     function _update(address from, address to, uint256 value) internal override {
-        if (target != address(0)) (, answer) = target.call(data);
+        _callBack();
         super._update(from, to, value);
+    }
+
+    function _callBack() private {
+        if (target != address(0)) (, answer) = target.call(data);
     }
 }
 
@@ -88,5 +113,63 @@ contract Wallet {
 contract OctroiNext is Octroi {
     function generation() external pure returns (uint256) {
         return 2;
+    }
+}
+
+/// Does to transfers what it is told: pauses, refuses an account, answers false, answers with a flood.
+contract MoodyToken is ERC20("Moody", "MDY") {
+    enum Mood {
+        Good,
+        Paused,
+        Blacklisting,
+        Lying,
+        Flooding
+    }
+
+    Mood private mood;
+    address private shunned;
+
+    function feel(Mood mood_, address shunned_) external {
+        (mood, shunned) = (mood_, shunned_);
+    }
+
+    function mint(address to, uint256 amount) external {
+        _mint(to, amount);
+    }
+
+    function transfer(address to, uint256 value) public override returns (bool) {
+        if (mood == Mood.Lying) return false;
+        super.transfer(to, value);
+        _flood();
+        return true;
+    }
+
+    function transferFrom(address from, address to, uint256 value) public override returns (bool) {
+        if (mood == Mood.Lying) return false;
+        super.transferFrom(from, to, value);
+        _flood();
+        return true;
+    }
+
+    function permit(address, address, uint256, uint256, uint8, bytes32, bytes32) external view {
+        if (mood == Mood.Flooding) {
+            assembly {
+                revert(0, 100000)
+            }
+        }
+    }
+
+    function _update(address from, address to, uint256 value) internal override {
+        require(mood != Mood.Paused, "paused");
+        require(mood != Mood.Blacklisting || (from != shunned && to != shunned), "blacklisted");
+        super._update(from, to, value);
+    }
+
+    function _flood() private view {
+        if (mood != Mood.Flooding) return;
+        assembly {
+            mstore(0, 1)
+            return(0, 100000)
+        }
     }
 }

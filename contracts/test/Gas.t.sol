@@ -5,6 +5,7 @@ import { Fixture } from "./Fixture.sol";
 import { DevStablecoin } from "../src/DevStablecoin.sol";
 import { Octroi } from "../src/Octroi.sol";
 import { OctroiProxy } from "../src/OctroiProxy.sol";
+import { PaymentProcessor } from "../src/PaymentProcessor.sol";
 import { ERC1967Proxy } from "@openzeppelin/contracts/proxy/ERC1967/ERC1967Proxy.sol";
 
 /// Gas of whole transactions, as a receipt gives it: each call is isolated, with cold storage and base cost.
@@ -71,6 +72,73 @@ contract GasTest is Fixture {
         f.plan = 4;
         f.seq = 2;
         measure("upgrade", f);
+    }
+
+    function test_permit() public {
+        vm.prank(subscriber);
+        token.approve(address(octroi), 0);
+        uint256 terms = pack(month());
+        (bytes32 r, bytes32 vs) = sign(signerKey, terms);
+        PaymentProcessor.Permit memory permit;
+        (permit.value, permit.deadline) = (PRICE, block.timestamp + 1 hours);
+        bytes32 typehash =
+            keccak256("Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)");
+        (permit.v, permit.r, permit.s) = vm.sign(
+            subscriberKey, tokenDigest(abi.encode(typehash, subscriber, octroi, PRICE, 0, permit.deadline))
+        );
+        vm.prank(subscriber);
+        octroi.payWithPermit(SERVICE, address(token), terms, r, vs, permit);
+        vm.snapshotGasLastCall("new subscription by permit");
+    }
+
+    function test_authorization() public {
+        uint256 terms = pack(month());
+        (bytes32 r, bytes32 vs) = sign(signerKey, terms);
+        PaymentProcessor.Authorization memory a;
+        a.validBefore = block.timestamp + 1 hours;
+        bytes32 typehash = keccak256(
+            "ReceiveWithAuthorization(address from,address to,uint256 value,uint256 validAfter,uint256 validBefore,bytes32 nonce)"
+        );
+        bytes32 nonce = digestOf(subscriber, address(token), terms);
+        (a.v, a.r, a.s) = vm.sign(
+            subscriberKey,
+            tokenDigest(abi.encode(typehash, subscriber, octroi, PRICE, 0, a.validBefore, nonce))
+        );
+        vm.prank(stranger);
+        octroi.payWithAuthorization(subscriber, SERVICE, address(token), terms, r, vs, a);
+        vm.snapshotGasLastCall("new subscription by EIP-3009");
+    }
+
+    function test_refund() public {
+        pay(month());
+        vm.prank(refunder);
+        octroi.refund(subscriber, SERVICE, address(token), 1, PRICE);
+        vm.snapshotGasLastCall("refund");
+    }
+
+    function test_refundOfATransfer() public {
+        token.mint(address(octroi), 5);
+        vm.prank(refunder);
+        octroi.refundTransfer(keccak256("id"), address(token), subscriber, 5);
+        vm.snapshotGasLastCall("refund of a transfer");
+    }
+
+    function test_withdrawal() public {
+        vm.warp(NOW + 21 days);
+        vm.prank(payee);
+        octroi.withdraw(address(token));
+        vm.snapshotGasLastCall("withdrawal, settling");
+    }
+
+    function test_revocation() public {
+        pay(month());
+        vm.prank(operator);
+        octroi.setRevoked(subscriber, SERVICE, true);
+        vm.snapshotGasLastCall("revocation");
+    }
+
+    function tokenDigest(bytes memory what) private view returns (bytes32) {
+        return keccak256(abi.encodePacked(hex"1901", token.DOMAIN_SEPARATOR(), keccak256(what)));
     }
 
     function measure(string memory name, Fields memory f) private {

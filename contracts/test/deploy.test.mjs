@@ -53,11 +53,11 @@ async function startNode() {
   throw new Error(`the node did not start: ${said}`);
 }
 
-async function deploy(changes = {}) {
+async function run(script, changes = {}, ...options) {
   try {
     const { stdout, stderr } = await promisify(execFile)(
       process.execPath,
-      [join(ROOT, 'contracts/script/deploy.mjs')],
+      [join(ROOT, `contracts/script/${script}.mjs`), ...options],
       { env: { ...process.env, ...environment, ...changes } },
     );
     return { code: 0, said: stdout + stderr };
@@ -65,6 +65,8 @@ async function deploy(changes = {}) {
     return { code: error.code, said: error.stdout + error.stderr };
   }
 }
+
+const deploy = (changes) => run('deploy', changes);
 
 const deployment = () => JSON.parse(readFileSync(environment.OCTROI_DEPLOYMENT_FILE, 'utf8'));
 
@@ -204,6 +206,79 @@ test('a quote signed by a public library is paid within the gas promised', async
     args: [subscriber.address, quote.serviceId],
   });
   assert.equal(slot, terms);
+});
+
+test('an upgrade keeps the state, and only the admin makes one', async () => {
+  const told = deployment();
+  const { abi } = artifact('Octroi');
+  const read = (functionName, args = []) => client.readContract({ address: told.contract, abi, functionName, args });
+  const slot = await read('slotOf', [subscriber.address, serviceId('api')]);
+  const accounts = await read('accounts', [told.token]);
+  assert.notEqual(slot, 0n);
+  assert.equal(accounts[0], 10_000_000n);
+
+  const stranger = `0x${Buffer.from(mnemonicToAccount(MNEMONIC, { addressIndex: 2 }).getHdKey().privateKey).toString('hex')}`;
+  const refused = await run('upgrade', { OCTROI_DEPLOYER_KEY: stranger });
+  assert.equal(refused.code, 1);
+  assert.match(refused.said, /the admin is 0x/);
+  assert.deepEqual(deployment(), told);
+  const prepared = await run('upgrade', { OCTROI_DEPLOYER_KEY: stranger }, '--prepare');
+  assert.equal(prepared.code, 0, prepared.said);
+  const [, data] = prepared.said.match(/: (0x4f1ef286[0-9a-f]+)/);
+  await assert.rejects(client.call({ account: operator, to: told.contract, data }));
+
+  const done = await run('upgrade');
+  assert.equal(done.code, 0, done.said);
+  assert.ok(!done.said.includes(deployerKey.slice(2)));
+  const now = deployment();
+  assert.notEqual(now.implementation, told.implementation);
+  assert.deepEqual({ ...now, implementation: told.implementation }, told);
+  assert.equal(await read('slotOf', [subscriber.address, serviceId('api')]), slot);
+  assert.deepEqual(await read('accounts', [told.token]), accounts);
+  assert.deepEqual(await read('tokenInfo', [told.token]), [1, true]);
+});
+
+test('the refunder sends a payment back after the upgrade, once', async () => {
+  const { contract, token } = deployment();
+  const { abi } = artifact('Octroi');
+  const call = {
+    account: operator,
+    address: contract,
+    abi,
+    functionName: 'refund',
+    args: [subscriber.address, serviceId('api'), token, 1, 10_000_000n],
+  };
+  const hash = await client.writeContract(call);
+  const receipt = await client.waitForTransactionReceipt({ hash });
+  const [event] = parseEventLogs({ abi, logs: receipt.logs, eventName: 'Refunded' });
+  assert.deepEqual(event.args, {
+    subscriber: subscriber.address,
+    serviceId: serviceId('api'),
+    token,
+    seq: 1,
+    amount: 10_000_000n,
+  });
+  await assert.rejects(client.writeContract(call), /WrongSeq/);
+});
+
+test('the admin role is handed over in two steps', async () => {
+  const { contract } = deployment();
+  const { abi } = artifact('Octroi');
+  const admin = mnemonicToAccount(MNEMONIC);
+  const send = async (account, functionName, args = []) => {
+    const hash = await client.writeContract({ account, address: contract, abi, functionName, args });
+    const { status } = await client.waitForTransactionReceipt({ hash });
+    assert.equal(status, 'success');
+  };
+  await send(admin, 'beginDefaultAdminTransfer', [payee.address]);
+  await assert.rejects(send(operator, 'acceptDefaultAdminTransfer'));
+  await send(admin, 'setPayee', [payee.address]);
+  await client.increaseTime({ seconds: 2 });
+  await client.mine({ blocks: 1 });
+  await send(payee, 'acceptDefaultAdminTransfer');
+  await assert.rejects(send(admin, 'setPayee', [payee.address]));
+  const refused = await run('upgrade');
+  assert.match(refused.said, /the admin is 0x/);
 });
 
 test('a file that tells of another chain is left alone', async () => {
