@@ -37,7 +37,8 @@ static const struct pg_stmt write_move = {
     "move",
     "WITH moved AS ("
     "  UPDATE payment SET state = $3::text, revision = revision + 1, reason = $5::text,"
-    "         confirmed_at = CASE $3::text WHEN 'confirmed' THEN coalesce(confirmed_at, now()) WHEN "
+    "         confirmed_at = CASE $3::text WHEN 'confirmed' THEN coalesce(confirmed_at, now()) "
+    "WHEN "
     "'activated' THEN confirmed_at WHEN 'refunded' THEN confirmed_at END,"
     "         activated_at = CASE $3::text WHEN 'activated' THEN now() WHEN 'refunded' THEN "
     "activated_at END," KEEP_REFUND
