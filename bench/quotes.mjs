@@ -36,8 +36,8 @@ ${rows.join('\n')}
 \\.
 insert into payments.slot_event (follower, block_number, log_index, kind, subscriber, service_id, seq, terms)
   select (select min(id) from payments.follower), 0, n, 'paid', subscriber, '${service}', 1, '${word}' from held;
-insert into subscriptions.subscription (id, chain_id, contract, subscriber, service_id, service, state, start_at, expires_at, tier, plan)
-  select id, ${chainId}, '${contract.toLowerCase()}', subscriber, '${service}', 'api', 'active', ${start}, ${start + 30 * 86_400}, 'small', 1 from held;
+insert into subscriptions.subscription (id, chain_id, contract, subscriber, service_id, service, state, version, start_at, expires_at, tier, plan)
+  select id, ${chainId}, '${contract.toLowerCase()}', subscriber, '${service}', 'api', 'active', 1, ${start}, ${start + 30 * 86_400}, 'small', 1 from held;
 analyze payments.slot_event, subscriptions.subscription;
 `);
   stack.postgres.psql(['-v', 'ON_ERROR_STOP=1', '-f', file], 'octroi');

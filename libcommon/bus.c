@@ -239,6 +239,9 @@ static natsStatus set_options(struct bus *bus, const struct bus_config *config)
         s = natsOptions_SetMaxReconnect(o, -1);
     if (s == NATS_OK)
         s = natsOptions_SetPingInterval(o, PING_MS);
+    /* Else an answer waits a millisecond for others to go with it. */
+    if (s == NATS_OK)
+        s = natsOptions_SetSendAsap(o, true);
     return s == NATS_OK ? set_callbacks(bus) : s;
 }
 
@@ -406,15 +409,24 @@ static int check_send(struct bus *bus, const char *subject, size_t len, struct e
     return 0;
 }
 
-int bus_publish(struct bus *bus, const char *subject, const void *data, size_t len, struct err *err)
+int bus_publish_reply(struct bus *bus, const char *subject, const char *reply, const void *data,
+                      size_t len, struct err *err)
 {
     if (check_send(bus, subject, len, err) != 0)
         return -1;
+    natsStatus s = NATS_CONNECTION_DISCONNECTED;
     pthread_rwlock_rdlock(&bus->nc_lock);
-    natsStatus s = bus->nc == NULL ? NATS_CONNECTION_DISCONNECTED
-                                   : natsConnection_Publish(bus->nc, subject, data, (int)len);
+    if (bus->nc != NULL && reply != NULL)
+        s = natsConnection_PublishRequest(bus->nc, subject, reply, data, (int)len);
+    else if (bus->nc != NULL)
+        s = natsConnection_Publish(bus->nc, subject, data, (int)len);
     pthread_rwlock_unlock(&bus->nc_lock);
     return s == NATS_OK ? 0 : bus_fail(s, subject, err);
+}
+
+int bus_publish(struct bus *bus, const char *subject, const void *data, size_t len, struct err *err)
+{
+    return bus_publish_reply(bus, subject, NULL, data, len, err);
 }
 
 static natsStatus send_request(struct bus *bus, natsMsg *request, int64_t timeout_ms,

@@ -41,6 +41,19 @@ int bus_publish(struct bus *bus, const char *subject, const void *data, size_t l
 int bus_request(struct bus *bus, const char *subject, const void *data, size_t len,
                 int64_t timeout_ms, char **reply, size_t *reply_len, struct err *err) MUST_USE;
 
+/* Several requests at the same time: bus_ask sends one, bus_ask_wait waits for its answer and ends
+ * it whatever came; bus_ask_drop ends one whose answer is not wanted (*ask may be NULL). */
+struct bus_asker;
+struct bus_ask;
+int bus_asker_new(struct bus *bus, struct bus_asker **out, struct err *err) MUST_USE;
+/* After the last request has ended. */
+void bus_asker_free(struct bus_asker **asker);
+int bus_ask(struct bus_asker *asker, const char *subject, const void *data, size_t len,
+            struct bus_ask **out, struct err *err) MUST_USE;
+int bus_ask_wait(struct bus_ask **ask, int64_t timeout_ms, char **reply, size_t *len,
+                 struct err *err) MUST_USE;
+void bus_ask_drop(struct bus_ask **ask);
+
 typedef void bus_handler(void *ctx, struct bus_msg *msg); /* a function type, not a struct */
 const char *bus_msg_subject(const struct bus_msg *msg);
 const char *bus_msg_data(const struct bus_msg *msg, size_t *len); /* NUL-terminated */

@@ -42,6 +42,9 @@ unsigned bus_epoch(struct bus *bus);
 /* "_INBOX_<name>.<32 random hex digits>"; the caller's. */
 char *bus_inbox(const struct bus *bus);
 int bus_fail(natsStatus status, const char *subject, struct err *err);
+/* A message that asks for its answer at `reply`; NULL: for none. */
+int bus_publish_reply(struct bus *bus, const char *subject, const char *reply, const void *data,
+                      size_t len, struct err *err) MUST_USE;
 /* A request with an optional Nats-Msg-Id. */
 int bus_request_id(struct bus *bus, const char *subject, const char *id, const void *data,
                    size_t len, int64_t timeout_ms, char **reply, size_t *reply_len,

@@ -138,6 +138,11 @@ void service_stalled(struct service *service, bool stalled)
     atomic_store(&service->stalled, stalled);
 }
 
+void service_mode(struct service *service, const char *mode)
+{
+    atomic_store(&service->mode, mode);
+}
+
 struct metrics *service_metrics(struct service *service)
 {
     return service->metrics;

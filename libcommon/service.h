@@ -119,6 +119,9 @@ void *service_state(struct service *service);
  * logged once. At most 16. */
 void service_dependency(struct service *service, const char *name, bool critical, bool ok,
                         const char *detail);
+/* Any thread: what the service does at the moment, a word of static storage, as `mode` in /readyz.
+ * Never set: there is none. */
+void service_mode(struct service *service, const char *mode);
 /* On an ops thread: checks the bearer token and that the service is between start and stop, where
  * it stays until service_ops_leave. False: answered already. */
 bool service_ops_enter(struct service *service, struct http_request *request) MUST_USE;

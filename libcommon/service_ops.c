@@ -151,12 +151,15 @@ static json_t *dependencies(struct service *service)
 static void readyz(struct http_request *request, void *ctx)
 {
     struct service *service = ctx;
+    const char *mode = atomic_load(&service->mode);
     bool ready;
 
     pthread_mutex_lock(&service->lock);
     json_t *body = json_pack("{s:s, s:o}", "status", readiness(service, &ready), "dependencies",
                              dependencies(service));
     pthread_mutex_unlock(&service->lock);
+    if (mode != NULL)
+        json_object_set_new(body, "mode", json_string(mode));
     http_reply_json(request, ready ? 200 : 503, body);
 }
 

@@ -57,10 +57,11 @@ struct service {
     _Atomic int64_t beat_ms; /* when the main thread last turned */
     _Atomic bool quit;
     _Atomic bool stalled;
-    int wake_fd;           /* eventfd: service_quit */
-    int signal_fd;         /* signalfd */
-    pthread_mutex_t lock;  /* deps, token_digest */
-    pthread_rwlock_t gate; /* of `open`: the callbacks of the ops threads are let in */
+    _Atomic(const char *) mode; /* NULL: none */
+    int wake_fd;                /* eventfd: service_quit */
+    int signal_fd;              /* signalfd */
+    pthread_mutex_t lock;       /* deps, token_digest */
+    pthread_rwlock_t gate;      /* of `open`: the callbacks of the ops threads are let in */
     bool open;
     struct http_route *ops_routes; /* ours and the service's */
     struct service_dep deps[SERVICE_MAX_DEPENDENCIES];

@@ -3,11 +3,11 @@
  * given, because its owner could not read it again. */
 #include "services/quoted/api.h"
 
-#include "libcommon/client/chain_client.h"
-#include "libcommon/client/sub_client.h"
 #include "libcommon/eth/hex.h"
 #include "libcommon/json.h"
 #include "libcommon/log.h"
+#include "services/quoted/ask.h"
+#include "services/quoted/discovery.h"
 #include "services/quoted/gauges.h"
 #include "services/quoted/offer.h"
 #include "services/quoted/vault.h"
@@ -24,60 +24,6 @@ static void get_pricing(struct http_request *request, void *ctx)
     struct pricebook *book = quoted_shown(quoted);
     http_reply_text(request, 200, "application/json", book->pricing, book->pricing_len);
     quoted_give_back(quoted, &book);
-}
-
-static json_t *endpoints_json(const char *base)
-{
-    static const char *const list[][2] = {
-        {"pricing", "/pricing"},
-        {"quote", "/quote"},
-        {"payment", "/payment"},
-        {"receipt", "/receipt"},
-        {"challenge", "/token/challenge"},
-        {"token", "/token"},
-        {"refresh", "/token/refresh"},
-        {"subscription", "/subscription"},
-        {"usage", "/usage"},
-        {"jwks", "/.well-known/jwks.json"},
-    };
-    json_t *out = json_object();
-    for (size_t i = 0; i < ARRAY_LEN(list); i++) {
-        AUTO_FREE char *url = mem_printf("%s%s", base, list[i][1]);
-        json_object_set_new(out, list[i][0], json_string(url));
-    }
-    return out;
-}
-
-static json_t *tokens_json(const struct pricebook *book)
-{
-    json_t *out = json_array();
-    for (size_t i = 0; i < book->token_count; i++) {
-        const struct pricebook_token *token = &book->tokens[i];
-        char address[43];
-        hex_address_format(token->address, address);
-        json_array_append_new(out, json_pack("{s:s, s:s, s:i, s:i}", "symbol", token->symbol,
-                                             "address", address, "decimals", (int)token->decimals,
-                                             "index", (int)token->index));
-    }
-    return out;
-}
-
-static void get_discovery(struct http_request *request, void *ctx)
-{
-    struct quoted *quoted = ctx;
-    struct pricebook *book = quoted_shown(quoted);
-    char contract[43];
-    const char *receipts = quoted->chain.receipt_signer;
-    hex_address_format(quoted->chain.domain.contract, contract);
-    json_t *tokens = tokens_json(book);
-    quoted_give_back(quoted, &book);
-    http_reply_json(request, 200,
-                    json_pack("{s:I, s:s, s:s, s:s*, s:{s:s, s:s}, s:o, s:o}", "chain_id",
-                              (json_int_t)quoted->chain.domain.chain_id, "contract", contract,
-                              "quote_signer", quoted->signer, "receipt_signer",
-                              receipts[0] == '\0' ? NULL : receipts, "eip712", "name", "Octroi",
-                              "version", "1", "tokens", tokens, "endpoints",
-                              endpoints_json(quoted->settings->public_url)));
 }
 
 #define REFUSE(quoted, request, problem, ...)                                                      \
@@ -184,62 +130,45 @@ static int admit(struct quoted *quoted, struct http_request *request, const stru
 
 static int refuse_chain(struct quoted *quoted, struct http_request *request, const char *why)
 {
-    log_warn("no quote without the chain", LOG_STR(ERROR, why),
-             LOG_STR(REQUEST_ID, http_request_id(request)));
+    log_debug("no quote without the chain", LOG_STR(ERROR, why),
+              LOG_STR(REQUEST_ID, http_request_id(request)));
     http_reply_header(request, "Retry-After", "5");
     REFUSE(quoted, request, PROBLEM_CHAIN_UNAVAILABLE, "no quote can be given without the chain");
     return -1;
 }
 
-/* The operator's revocation stands in subd only: who paid after it would get nothing. While subd is
- * away quotes are given all the same. -1: refused. */
-static int read_revocation(struct quoted *quoted, struct http_request *request,
-                           const struct offer_wish *wish)
+static int refuse_signer(struct quoted *quoted, struct http_request *request)
 {
-    AUTO_FREE struct sub_record *records = NULL;
-    char id[QUOTE_SUBSCRIPTION_ID];
-    const char *ids[] = {id};
-    size_t count = 0;
-    int64_t head;
-    struct err err;
-    quote_subscription_id(&wish->domain, wish->subscriber, &wish->service->id, id);
-    if (sub_client_check(quoted->bus, ids, 1, quoted->settings->chain.timeout_ms, &head, &records,
-                         &count, &err) != 0) {
-        log_debug("subd was not asked about a revocation", LOG_STR(ERROR, err.msg));
-        return 0;
-    }
-    if (count == 0 || records[0].state != SUB_REVOKED)
-        return 0;
-    REFUSE(quoted, request, PROBLEM_CONFLICT,
-           "this subscription is revoked; no quote is given until the operator lifts that");
+    http_reply_header(request, "Retry-After", "5");
+    REFUSE(quoted, request, PROBLEM_UNAVAILABLE,
+           "the contract's quote signer is none of the keys of this service");
     return -1;
 }
 
 /* What the subscriber holds at the head of the chain. -1: refused. */
 static int read_slot(struct quoted *quoted, struct http_request *request,
-                     const struct offer_wish *wish, struct quote_terms *out)
+                     const struct offer_wish *wish, struct ask_answer *out)
 {
-    struct payment_slot_request ask = {.service_id = wish->service->id};
-    struct payment_slot slot;
-    struct err err;
-    memcpy(ask.subscriber, wish->subscriber, 20);
-    if (chain_client_slot(quoted->bus, &ask, quoted->settings->chain.timeout_ms, &slot, &err) != 0)
-        return refuse_chain(quoted, request, err.msg);
-    if (slot.chain_id != wish->domain.chain_id ||
-        memcmp(slot.contract, wish->domain.contract, 20) != 0)
-        return refuse_chain(quoted, request, "payd follows another chain or contract");
-    if (slot.revoked) {
+    struct err why;
+    switch (ask_slot(quoted, wish, out, &why)) {
+    case ASK_AWAY:
+        return refuse_chain(quoted, request, why.msg);
+    case ASK_SIGNER:
+        return refuse_signer(quoted, request);
+    case ASK_OK:
+        break;
+    }
+    if (out->revoked) {
         REFUSE(quoted, request, PROBLEM_CONFLICT,
                "this subscription is revoked; no quote is given until the operator lifts that");
         return -1;
     }
-    if (slot.pending) {
+    if (out->pending) {
         http_reply_header(request, "Retry-After", "2");
         REFUSE(quoted, request, PROBLEM_PAYMENT_PENDING,
                "a payment for this subscription is seen on the chain and not confirmed yet");
         return -1;
     }
-    quote_terms_unpack(&slot.slot, out);
     return 0;
 }
 
@@ -256,23 +185,66 @@ static int read_clock(struct quoted *quoted, struct http_request *request, struc
     return -1;
 }
 
+/* Signed by the key of the contract's signer. -1: refused. */
+static int sign(struct quoted *quoted, struct http_request *request, const struct offer_wish *wish,
+                const struct terms_offer *terms, const char *signer, struct offer *out)
+{
+    struct err err;
+    int rc = -1;
+    pthread_rwlock_rdlock(&quoted->keys_lock);
+    const struct keyring_key *key = keyring_find(quoted->keys, signer);
+    if (key != NULL)
+        rc = offer_make(wish, terms, key->key, out, &err);
+    pthread_rwlock_unlock(&quoted->keys_lock);
+    if (key == NULL) /* the keys changed since payd was asked */
+        return refuse_signer(quoted, request);
+    if (rc == 0)
+        return 0;
+    log_error("quote not signed", LOG_STR(ERROR, err.msg));
+    REFUSE(quoted, request, PROBLEM_INTERNAL, NULL);
+    return -1;
+}
+
+/* -1: refused. */
+static int keep(struct quoted *quoted, struct http_request *request, const struct offer *offer)
+{
+    const struct settings_limits *limits = &quoted->settings->limits;
+    int64_t left = offer->expires - clock_wall_s(quoted->clock);
+    int64_t now = clock_mono_ms(quoted->clock) / 1000, lives = 2 * quoted->settings->ttl_ms / 1000;
+    struct err err = {"the clock jumped"};
+    bool added;
+    if (!tally_add(&quoted->kept, now, lives + 60, limits->kept)) {
+        http_reply_header(request, "Retry-After", "60");
+        REFUSE(quoted, request, PROBLEM_UNAVAILABLE, "too many quotes are open at the moment");
+        return -1;
+    }
+    bool remember =
+        tally_add(&quoted->remembered, now, lives + VAULT_TOMBSTONE_S, limits->remembered);
+    int rc = left < 1
+                 ? -1
+                 : vault_put(quoted->redis, offer->id, offer->body, left, remember, &added, &err);
+    if (rc != 0 || !added) {
+        tally_take_back(&quoted->kept, now);
+        if (remember)
+            tally_take_back(&quoted->remembered, now);
+    }
+    if (rc == 0)
+        return 0;
+    log_warn("quote not kept", LOG_STR(ERROR, err.msg));
+    REFUSE(quoted, request, PROBLEM_UNAVAILABLE, "quotes cannot be kept at the moment");
+    return -1;
+}
+
 static void issue(struct quoted *quoted, struct http_request *request,
-                  const struct offer_wish *wish, const struct terms_offer *terms)
+                  const struct offer_wish *wish, const struct terms_offer *terms,
+                  const char *signer)
 {
     struct offer offer = {0};
-    struct err err;
-    if (offer_make(wish, terms, quoted->key, &offer, &err) != 0) {
-        log_error("quote not signed", LOG_STR(ERROR, err.msg));
-        REFUSE(quoted, request, PROBLEM_INTERNAL, NULL);
+    if (sign(quoted, request, wish, terms, signer, &offer) != 0)
         return;
-    }
     AUTO_FREE char *body = offer.body;
-    int64_t left = offer.expires - clock_wall_s(quoted->clock);
-    if (left < 1 || vault_put(quoted->redis, offer.id, body, left, &err) != 0) {
-        log_warn("quote not kept", LOG_STR(ERROR, left < 1 ? "the clock jumped" : err.msg));
-        REFUSE(quoted, request, PROBLEM_UNAVAILABLE, "quotes cannot be kept at the moment");
+    if (keep(quoted, request, &offer) != 0)
         return;
-    }
     AUTO_FREE char *location = mem_printf("/quote/%s", offer.id);
     http_reply_header(request, "Location", location);
     metrics_count(quoted->metrics, GAUGES_QUOTES, wish->tier->name, terms_kind_name(offer.kind));
@@ -284,21 +256,20 @@ static void quote_from(struct quoted *quoted, struct http_request *request,
 {
     struct offer_wish wish = {.book = book, .domain = quoted->chain.domain};
     struct terms_offer terms;
-    struct quote_terms slot;
+    struct ask_answer answer;
     struct err why;
     wish.ttl = (uint32_t)(quoted->settings->ttl_ms / 1000);
     if (find_wish(request, order, &wish) != 0 || admit(quoted, request, order) != 0 ||
         !http_idempotent_begin(request, order->subscriber_hex) ||
-        read_slot(quoted, request, &wish, &slot) != 0 ||
-        read_revocation(quoted, request, &wish) != 0)
+        read_slot(quoted, request, &wish, &answer) != 0)
         return;
     if (read_clock(quoted, request, &wish) != 0)
         return;
-    if (offer_terms(&wish, &slot, &terms, &why) != TERMS_OK) {
+    if (offer_terms(&wish, &answer.slot, &terms, &why) != TERMS_OK) {
         REFUSE(quoted, request, PROBLEM_CONFLICT, "%s", why.msg);
         return;
     }
-    issue(quoted, request, &wish, &terms);
+    issue(quoted, request, &wish, &terms, answer.signer);
 }
 
 static void post_quote(struct http_request *request, void *ctx)
@@ -358,7 +329,7 @@ static const struct http_route routes[] = {
     {"GET", "/pricing", get_pricing, HTTP_CORS | HTTP_NO_STORE, 0},
     {"POST", "/quote", post_quote, HTTP_CORS | HTTP_NO_STORE | HTTP_IDEMPOTENT, BODY_MAX},
     {"GET", "/quote/{id}", get_quote, HTTP_CORS | HTTP_NO_STORE, 0},
-    {"GET", "/.well-known/octroi", get_discovery, HTTP_CORS, 0},
+    {"GET", "/.well-known/octroi", discovery_get, HTTP_CORS, 0},
 };
 
 static void observe(void *ctx, const struct http_route *route, unsigned status, double seconds)

@@ -1,5 +1,4 @@
 /* The process: opens what quoted needs, in the order in which it is released again. */
-#include "libcommon/eth/hex.h"
 #include "services/quoted/api.h"
 #include "services/quoted/gauges.h"
 
@@ -49,6 +48,8 @@ static int open_stores(struct quoted *quoted, struct err *err)
                                   .on_health = postgres_health};
     if (redis_new(&redis, &quoted->redis, err) != 0 || bus_new(&bus, &quoted->bus, err) != 0)
         return -1;
+    if (bus_asker_new(quoted->bus, &quoted->asker, err) != 0)
+        return -1;
     quoted->pg = pg_new(&pg);
     quoted->store = http_store_redis_new(quoted->redis);
     return 0;
@@ -65,25 +66,27 @@ static int start(struct service *service, struct err *err)
 {
     struct quoted *quoted = &state;
     struct pricebook *book = NULL;
-    uint8_t address[20];
+    struct keyring *keys = NULL;
     quoted->service = service;
     quoted->settings = service_configuration(service);
     quoted->metrics = service_metrics(service);
     quoted->clock = &clock_system;
+    quoted->watch = watch_new((unsigned)quoted->settings->http.threads, quoted->clock);
+    pthread_rwlock_init(&quoted->keys_lock, NULL);
+    tally_init(&quoted->kept);
+    tally_init(&quoted->remembered);
     service_set_state(service, quoted);
     declare_dependencies(service);
     if (settings_chain(&quoted->settings->chain, &quoted->chain, err) != 0 ||
-        settings_signer(&quoted->settings->signer, &quoted->key, err) != 0 ||
+        keyring_load(&quoted->settings->signer, &keys, err) != 0 ||
+        quoted_rekey(quoted, &keys, err) != 0 ||
         pricebook_load(quoted->settings->pricebook, &quoted->chain, &book, err) != 0)
         return -1;
-    sign_key_address(quoted->key, address);
-    hex_address_format(address, quoted->signer);
-    log_info("quotes are signed", LOG_STR(KID, quoted->signer),
-             LOG_UINT(CHAIN_ID, quoted->chain.domain.chain_id));
     quoted->next = book;
     if (open_stores(quoted, err) != 0)
         return -1;
     quoted_start(quoted);
+    selling_start(quoted);
     return api_start(quoted, err);
 }
 
@@ -94,22 +97,15 @@ static bool same_chain(const struct pricebook_chain *a, const struct pricebook_c
            memcmp(a->tokens, b->tokens, sizeof(a->tokens)) == 0;
 }
 
-/* What a contract or a signer change means for quotes under way cannot be answered in between. */
+/* What a change of the contract means for quotes under way cannot be answered in between. */
 static int check_fixed(const struct quoted *quoted, const struct settings *settings,
                        struct err *err)
 {
     struct pricebook_chain chain;
-    struct sign_key *key = NULL;
-    uint8_t address[20];
-    char signer[43];
-    if (settings_chain(&settings->chain, &chain, err) != 0 ||
-        settings_signer(&settings->signer, &key, err) != 0)
+    if (settings_chain(&settings->chain, &chain, err) != 0)
         return -1;
-    sign_key_address(key, address);
-    sign_key_free(&key);
-    hex_address_format(address, signer);
-    if (!same_chain(&chain, &quoted->chain) || strcmp(signer, quoted->signer) != 0)
-        return err_set(err, "chain, its tokens or the signer changed: that needs a restart");
+    if (!same_chain(&chain, &quoted->chain))
+        return err_set(err, "the chain or its tokens changed: that needs a restart");
     return 0;
 }
 
@@ -118,9 +114,17 @@ static int reload(struct service *service, const void *config, struct err *err)
     struct quoted *quoted = service_state(service);
     const struct settings *settings = config;
     struct pricebook *book = NULL;
+    struct keyring *keys = NULL;
     if (check_fixed(quoted, settings, err) != 0 ||
         pricebook_load(settings->pricebook, &quoted->chain, &book, err) != 0)
         return -1;
+    if (keyring_load(&settings->signer, &keys, err) != 0 || quoted_rekey(quoted, &keys, err) != 0) {
+        keyring_free(&keys);
+        pricebook_unref(&book);
+        return -1;
+    }
+    watch_tell(quoted->watch, WATCH_UNKNOWN, "");
+    selling_changed(quoted);
     atomic_store(&quoted->settings, settings);
     quoted_publish(quoted, book);
     return 0;
@@ -137,7 +141,9 @@ static void stop(struct service *service)
     (void)service;
     if (quoted->http != NULL)
         http_server_stop(&quoted->http);
+    selling_stop(quoted);
     quoted_stop(quoted);
+    bus_asker_free(&quoted->asker);
     if (quoted->store != NULL)
         http_store_redis_free(&quoted->store);
     if (quoted->bus != NULL)
@@ -148,7 +154,8 @@ static void stop(struct service *service)
         pg_free(&quoted->pg);
     pricebook_unref(&quoted->book);
     pricebook_unref(&quoted->next);
-    sign_key_free(&quoted->key);
+    keyring_free(&quoted->keys);
+    watch_free(&quoted->watch);
 }
 
 static const struct service_desc desc = {

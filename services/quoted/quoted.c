@@ -6,6 +6,7 @@
 #include "services/quoted/gauges.h"
 #include "services/quoted/plans.h"
 
+#include <string.h>
 #include <time.h>
 
 #define RETRY_S    2
@@ -44,6 +45,45 @@ void quoted_publish(struct quoted *quoted, struct pricebook *book)
     quoted->next = book;
     pthread_cond_broadcast(&quoted->woken);
     pthread_mutex_unlock(&quoted->lock);
+}
+
+bool quoted_can_sign(struct quoted *quoted, const char *signer)
+{
+    pthread_rwlock_rdlock(&quoted->keys_lock);
+    bool can = keyring_find(quoted->keys, signer) != NULL;
+    bool news = signer[0] != '\0' && strcmp(signer, quoted->signer) != 0;
+    pthread_rwlock_unlock(&quoted->keys_lock);
+    if (!news)
+        return can;
+    pthread_rwlock_wrlock(&quoted->keys_lock);
+    memcpy(quoted->signer, signer, sizeof(quoted->signer));
+    pthread_rwlock_unlock(&quoted->keys_lock);
+    if (can)
+        log_info("the contract's quote signer", LOG_STR(KID, signer));
+    else
+        log_error("the contract's quote signer is none of our keys", LOG_STR(KID, signer));
+    return can;
+}
+
+int quoted_rekey(struct quoted *quoted, struct keyring **keys, struct err *err)
+{
+    struct keyring *before = quoted->keys;
+    int rc = 0;
+    pthread_rwlock_wrlock(&quoted->keys_lock);
+    if (before != NULL && keyring_find(before, quoted->signer) != NULL &&
+        keyring_find(*keys, quoted->signer) == NULL)
+        rc = err_set(err, "signer: the contract's signer is %s, whose key is not there any more",
+                     quoted->signer);
+    else
+        quoted->keys = MEM_STEAL(*keys);
+    pthread_rwlock_unlock(&quoted->keys_lock);
+    if (rc != 0)
+        return -1;
+    keyring_free(&before);
+    for (size_t i = 0; i < quoted->keys->count; i++)
+        log_info("quotes are signed", LOG_STR(KID, quoted->keys->keys[i].address),
+                 LOG_UINT(CHAIN_ID, quoted->chain.domain.chain_id));
+    return 0;
 }
 
 static int publish(struct quoted *quoted, struct pricebook *book, struct err *err)

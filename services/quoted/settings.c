@@ -4,6 +4,7 @@
 
 #include "libcommon/eth/hex.h"
 #include "libcommon/json.h"
+#include "services/quoted/keyring.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -16,6 +17,10 @@ static const struct config_field http_fields[] = {
                  .fallback = "127.0.0.1:8101", .doc = "host:port of the public API"),
     CONFIG_FIELD(struct settings_http, threads, "threads", CONFIG_INT, .fallback = "8", .min = 1,
                  .max = 64, .doc = "threads that answer requests"),
+    CONFIG_FIELD(struct settings_http, trusted_proxies, "trusted_proxies", CONFIG_STRINGS,
+                 .max = 1000,
+                 .doc = "networks (CIDR) whose X-Forwarded-For names the client; empty: loopback "
+                        "and private addresses"),
 };
 static const struct config_schema http_schema = {
     "http", sizeof(struct settings_http), http_fields, ARRAY_LEN(http_fields), NULL, "address"};
@@ -58,6 +63,10 @@ static const struct config_field signer_fields[] = {
                  .doc = "secp256k1 private key, 0x and 64 hex digits; as a rule ${file:...}"),
     CONFIG_FIELD(struct settings_signer, key_file, "key_file", CONFIG_STRING, .fallback = "",
                  .doc = "file that holds it, where `key` is empty"),
+    CONFIG_FIELD(struct settings_signer, next_key_file, "next_key_file", CONFIG_STRING,
+                 .fallback = "",
+                 .doc = "file with the key that comes next: it signs as soon as the contract names "
+                        "it as its signer; empty: none"),
 };
 static const struct config_schema signer_schema = {
     "signer", sizeof(struct settings_signer), signer_fields, ARRAY_LEN(signer_fields), NULL, "key"};
@@ -73,6 +82,13 @@ static const struct config_field limits_fields[] = {
                  .doc = "quotes that one client (IPv4 address, IPv6 /64) may ask for"),
     CONFIG_FIELD(struct settings_limits, client_burst, "client_burst", CONFIG_INT,
                  .fallback = "200", .min = 1, .max = 6000000, .doc = "of them at once"),
+    CONFIG_FIELD(struct settings_limits, kept, "kept", CONFIG_INT, .fallback = "200000", .min = 1,
+                 .max = 100000000,
+                 .doc = "quotes of this instance that Redis holds at a time, whoever asked"),
+    CONFIG_FIELD(struct settings_limits, remembered, "remembered", CONFIG_INT,
+                 .fallback = "1000000", .min = 0, .max = 1000000000,
+                 .doc = "expired quotes of this instance that are remembered as such for a day; "
+                        "what is more is answered as unknown"),
 };
 static const struct config_schema limits_schema = {
     "limits", sizeof(struct settings_limits), limits_fields, ARRAY_LEN(limits_fields), NULL, NULL};
@@ -124,14 +140,14 @@ static int check(void *section, struct err *err)
     const struct settings *settings = section;
     struct pricebook_chain chain;
     struct pricebook *book = NULL;
-    struct sign_key *key = NULL;
+    struct keyring *keys = NULL;
     if (settings->ttl_ms % 60000 != 0)
         return err_set(err, "ttl: must be whole minutes");
     if (check_url(settings->public_url, err) != 0 ||
         settings_chain(&settings->chain, &chain, err) != 0 ||
-        settings_signer(&settings->signer, &key, err) != 0)
+        keyring_load(&settings->signer, &keys, err) != 0)
         return -1;
-    sign_key_free(&key);
+    keyring_free(&keys);
     if (pricebook_load(settings->pricebook, &chain, &book, err) != 0)
         return -1;
     pricebook_unref(&book);
@@ -237,17 +253,31 @@ int settings_chain(const struct settings_chain *chain, struct pricebook_chain *o
     return settings_resolve(chain, text, len, out, err);
 }
 
-int settings_signer(const struct settings_signer *signer, struct sign_key **out, struct err *err)
+static int read_key(const char *what, const char *path, struct sign_key **out, struct err *err)
 {
     char text[KEY_MAX];
     size_t len;
+    int rc = read_file(what, path, text, sizeof(text), &len, err);
+    if (rc == 0 && sign_key_from_hex(text, out, err) != 0)
+        rc = err_wrap(err, "%s", what);
+    mem_wipe(text, sizeof(text));
+    return rc;
+}
+
+int settings_signer(const struct settings_signer *signer, struct sign_key **out, struct err *err)
+{
     if (signer->key[0] != '\0')
         return sign_key_from_hex(signer->key, out, err) == 0 ? 0 : err_wrap(err, "signer.key");
     if (signer->key_file[0] == '\0')
         return err_set(err, "signer: needs key or key_file");
-    int rc = read_file("signer.key_file", signer->key_file, text, sizeof(text), &len, err);
-    if (rc == 0 && sign_key_from_hex(text, out, err) != 0)
-        rc = err_wrap(err, "signer.key_file");
-    mem_wipe(text, sizeof(text));
-    return rc;
+    return read_key("signer.key_file", signer->key_file, out, err);
+}
+
+int settings_next_signer(const struct settings_signer *signer, struct sign_key **out,
+                         struct err *err)
+{
+    *out = NULL;
+    if (signer->next_key_file[0] == '\0')
+        return 0;
+    return read_key("signer.next_key_file", signer->next_key_file, out, err);
 }

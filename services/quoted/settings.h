@@ -10,6 +10,7 @@
 struct settings_http {
     const char *address;
     int64_t threads;
+    struct config_list trusted_proxies; /* const char *, CIDR */
 };
 
 struct settings_store {
@@ -18,8 +19,9 @@ struct settings_store {
 };
 
 struct settings_signer {
-    const char *key;      /* 0x + 64 hex; empty: in key_file */
-    const char *key_file; /* path */
+    const char *key;           /* 0x + 64 hex; empty: in key_file */
+    const char *key_file;      /* path */
+    const char *next_key_file; /* path; empty: none */
 };
 
 struct settings_chain {
@@ -32,6 +34,7 @@ struct settings_chain {
 struct settings_limits {
     int64_t subscriber_per_minute, subscriber_burst;
     int64_t client_per_minute, client_burst;
+    int64_t kept, remembered;
 };
 
 struct settings {
@@ -59,5 +62,8 @@ int settings_chain(const struct settings_chain *chain, struct pricebook_chain *o
                    struct err *err) MUST_USE;
 int settings_signer(const struct settings_signer *signer, struct sign_key **out,
                     struct err *err) MUST_USE;
+/* The key that comes next; NULL where none is configured. */
+int settings_next_signer(const struct settings_signer *signer, struct sign_key **out,
+                         struct err *err) MUST_USE;
 
 #endif

@@ -14,9 +14,10 @@ struct vault_rate {
     int64_t per_minute, burst;
 };
 
-/* `id` is the quote's id in lower case. */
-int vault_put(struct redis *redis, const char *id, const char *body, int64_t seconds,
-              struct err *err) MUST_USE;
+/* `id` is the quote's id in lower case. `remember`: a tombstone for a day after. *added: it was not
+ * there before. */
+int vault_put(struct redis *redis, const char *id, const char *body, int64_t seconds, bool remember,
+              bool *added, struct err *err) MUST_USE;
 int vault_get(struct redis *redis, const char *id, enum vault_state *state, struct buf *body,
               struct err *err) MUST_USE;
 

@@ -120,6 +120,7 @@ export class Stack {
       const { dependencies } = await (await fetch(`${this.services.payd.ops}/readyz`)).json();
       return dependencies.find(({ name }) => name === 'chain')?.ok;
     });
+    await waitUntil('quotes to be given', async () => (await (await fetch(`${this.services.quoted.url}/.well-known/octroi`)).json()).status.selling);
     this.proxy = await this.instance('proxy', 'proxy', { config: this.proxyConfig, ports: { http: this.ports.proxy, ops: this.ports.proxy_ops } });
     await this.proxy.start();
     this.say(`proxy on port ${this.ports.proxy}`);

@@ -72,8 +72,8 @@ static void signers(void **state)
 {
     static const char secret[] =
         "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
-    struct settings_signer good = {secret, ""}, none = {"", ""}, bad = {"0x59c6", ""},
-                           missing = {"", "/nonexistent/key"};
+    struct settings_signer good = {secret, "", ""}, none = {"", "", ""}, bad = {"0x59c6", "", ""},
+                           missing = {"", "/nonexistent/key", ""};
     struct sign_key *key = NULL;
     struct err err;
     (void)state;
