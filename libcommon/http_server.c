@@ -28,6 +28,7 @@
 
 struct http_server {
     struct http_server_options options;
+    struct cidr_list trusted;
     struct MHD_Daemon *daemon;
     struct http_server_guard *guard;
     unsigned port;
@@ -147,6 +148,7 @@ static enum MHD_Result begin(struct http_server *server, struct MHD_Connection *
     struct http_request *request = mem_zalloc(sizeof(*request));
 
     request->options = &server->options;
+    request->trusted = &server->trusted;
     request->connection = connection;
     request->method = method;
     request->path = mem_strdup(url);
@@ -277,6 +279,17 @@ static int start_workers(struct http_server *server, struct err *err)
     return 0;
 }
 
+static int trust(struct http_server *server, struct err *err)
+{
+    static const char *ours[] = {"127.0.0.0/8",    "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16",
+                                 "169.254.0.0/16", "::1/128",    "fe80::/10",     "fc00::/7"};
+    static const struct config_list fallback = {ours, ARRAY_LEN(ours)};
+    const struct config_list *list = server->options.trusted_proxies;
+    if (list == NULL || list->count == 0)
+        list = &fallback;
+    return cidr_list_new(list, &server->trusted, err);
+}
+
 static struct http_server *server_new(const struct http_server_options *options)
 {
     struct http_server *server = mem_zalloc(sizeof(*server));
@@ -309,7 +322,8 @@ int http_server_start(const struct http_server_options *options, struct http_ser
 
     if (fd > 0)
         server->port = http_server_port_of(fd);
-    if ((fd <= 0 && http_server_listen(options->address, &fd, &server->port, err) != 0) ||
+    if (trust(server, err) != 0 ||
+        (fd <= 0 && http_server_listen(options->address, &fd, &server->port, err) != 0) ||
         start_daemon(server, fd, err) != 0 || start_workers(server, err) != 0) {
         http_server_stop(&server);
         return -1;
@@ -372,6 +386,7 @@ void http_server_stop(struct http_server **server)
     if ((*server)->daemon != NULL)
         MHD_stop_daemon((*server)->daemon);
     http_server_guard_free(&(*server)->guard);
+    cidr_list_free(&(*server)->trusted);
     pthread_cond_destroy(&(*server)->ready);
     pthread_mutex_destroy(&(*server)->lock);
     free(*server);

@@ -5,6 +5,7 @@
 #ifndef LIBCOMMON_HTTP_SERVER_H
 #define LIBCOMMON_HTTP_SERVER_H
 
+#include "libcommon/config.h"
 #include "libcommon/problem.h"
 
 #include <jansson.h>
@@ -36,7 +37,10 @@ struct http_server_options {
     unsigned idle_timeout_s;  /* 0: 30; a whole request, and a whole answer, may take twice that */
     const struct http_route *routes;
     size_t route_count;
-    void *ctx;                /* handed to every handler */
+    void *ctx; /* handed to every handler */
+    /* Networks (const char *, CIDR) whose X-Forwarded-For is believed; NULL or empty: loopback,
+     * private and link-local addresses. */
+    const struct config_list *trusted_proxies;
     struct http_store *store; /* NULL: no route has HTTP_IDEMPOTENT */
     /* Told of each answer, for metrics; may be NULL. */
     void (*observe)(void *ctx, const struct http_route *route, unsigned status, double seconds);
@@ -58,7 +62,7 @@ const char *http_param(const struct http_request *request,
 const char *http_query(const struct http_request *request, const char *name);  /* NULL: absent */
 const char *http_header(const struct http_request *request, const char *name); /* NULL: absent */
 const char *http_request_id(const struct http_request *request);
-/* The client: X-Forwarded-For's last entry where the peer is loopback or private, else the peer. */
+/* The client: X-Forwarded-For's last entry where the peer is a trusted proxy, else the peer. */
 const char *http_client(const struct http_request *request);
 const char *http_body(const struct http_request *request, size_t *len); /* NUL-terminated */
 

@@ -66,42 +66,20 @@ static void read_id(struct http_request *request)
         snprintf(request->id + 2 * i, 3, "%02x", random[i]);
 }
 
-static bool private_v4(uint32_t ip)
-{
-    return ip >> 24 == 127 || ip >> 24 == 10 || ip >> 20 == 0xac1 || ip >> 16 == 0xc0a8 ||
-           ip >> 16 == 0xa9fe;
-}
-
-static bool private_v6(const struct in6_addr *ip)
-{
-    return IN6_IS_ADDR_LOOPBACK(ip) || IN6_IS_ADDR_LINKLOCAL(ip) || (ip->s6_addr[0] & 0xfe) == 0xfc;
-}
-
-/* The peer's address as text; whether it is one of ours, whose word on the client counts. */
+/* The peer's address as text; whether its word on the client counts. */
 static bool read_peer(struct http_request *request)
 {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-    struct sockaddr_in6 v6;
-    struct sockaddr_in v4;
+    struct address address;
 
     snprintf(request->client, sizeof(request->client), "unknown");
-    if (info == NULL || info->client_addr == NULL)
+    if (info == NULL || info->client_addr == NULL ||
+        (info->client_addr->sa_family != AF_INET && info->client_addr->sa_family != AF_INET6))
         return false;
-    if (info->client_addr->sa_family == AF_INET6) {
-        memcpy(&v6, info->client_addr, sizeof(v6));
-        if (!IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr)) {
-            inet_ntop(AF_INET6, &v6.sin6_addr, request->client, sizeof(request->client));
-            return private_v6(&v6.sin6_addr);
-        }
-        memcpy(&v4.sin_addr, v6.sin6_addr.s6_addr + 12, 4);
-    } else if (info->client_addr->sa_family == AF_INET) {
-        memcpy(&v4, info->client_addr, sizeof(v4));
-    } else {
-        return false;
-    }
-    inet_ntop(AF_INET, &v4.sin_addr, request->client, sizeof(request->client));
-    return private_v4(ntohl(v4.sin_addr.s_addr));
+    address_of(info->client_addr, &address);
+    address_text(&address, request->client);
+    return cidr_contains(request->trusted, &address);
 }
 
 static enum MHD_Result last_forwarded(void *ctx, enum MHD_ValueKind kind, const char *name,

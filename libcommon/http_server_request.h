@@ -3,6 +3,7 @@
 #define LIBCOMMON_HTTP_SERVER_REQUEST_H
 
 #include "libcommon/buf.h"
+#include "libcommon/cidr.h"
 #include "libcommon/http_server.h"
 #include "libcommon/http_store.h"
 
@@ -23,6 +24,7 @@ struct http_pair {
 
 struct http_request {
     const struct http_server_options *options;
+    const struct cidr_list *trusted;
     struct MHD_Connection *connection;
     const struct http_route *route; /* NULL: none matches */
     const char *method;

@@ -135,6 +135,7 @@ int api_start(struct payd *payd, struct http_server **out, struct err *err)
                                           .routes = routes,
                                           .route_count = ARRAY_LEN(routes),
                                           .ctx = payd,
+                                          .trusted_proxies = &payd->settings->http.trusted_proxies,
                                           .observe = observe};
     return http_server_start(&options, out, err);
 }

@@ -16,6 +16,10 @@ static const struct config_field http_fields[] = {
                  .fallback = "127.0.0.1:8102", .doc = "host:port of the public API"),
     CONFIG_FIELD(struct settings_http, threads, "threads", CONFIG_INT, .fallback = "4", .min = 1,
                  .max = 64, .doc = "threads that answer requests"),
+    CONFIG_FIELD(struct settings_http, trusted_proxies, "trusted_proxies", CONFIG_STRINGS,
+                 .max = 1000,
+                 .doc = "networks (CIDR) whose X-Forwarded-For names the client; empty: loopback "
+                        "and private addresses"),
 };
 static const struct config_schema http_schema = {
     "http", sizeof(struct settings_http), http_fields, ARRAY_LEN(http_fields), NULL, "address"};

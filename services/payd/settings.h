@@ -10,6 +10,7 @@
 struct settings_http {
     const char *address;
     int64_t threads;
+    struct config_list trusted_proxies; /* const char *, CIDR */
 };
 
 struct settings_postgres {

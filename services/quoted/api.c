@@ -251,6 +251,20 @@ static void issue(struct quoted *quoted, struct http_request *request,
     http_reply_text(request, 201, "application/json", body, strlen(body));
 }
 
+/* Its answer is kept for a day, also where the quote is one that is there already. -1: refused. */
+static int admit_key(struct quoted *quoted, struct http_request *request)
+{
+    int64_t now = clock_mono_ms(quoted->clock) / 1000;
+    if (http_header(request, "Idempotency-Key") == NULL ||
+        tally_add(&quoted->idempotent, now, 86400, quoted->settings->limits.idempotent))
+        return 0;
+    http_reply_header(request, "Retry-After", "60");
+    REFUSE(quoted, request, PROBLEM_UNAVAILABLE,
+           "too many answers are kept for an Idempotency-Key: ask without one; the same order has "
+           "the same quote all the same");
+    return -1;
+}
+
 static void quote_from(struct quoted *quoted, struct http_request *request,
                        const struct order *order, const struct pricebook *book)
 {
@@ -260,7 +274,7 @@ static void quote_from(struct quoted *quoted, struct http_request *request,
     struct err why;
     wish.ttl = (uint32_t)(quoted->settings->ttl_ms / 1000);
     if (find_wish(request, order, &wish) != 0 || admit(quoted, request, order) != 0 ||
-        !http_idempotent_begin(request, order->subscriber_hex) ||
+        admit_key(quoted, request) != 0 || !http_idempotent_begin(request, order->subscriber_hex) ||
         read_slot(quoted, request, &wish, &answer) != 0)
         return;
     if (read_clock(quoted, request, &wish) != 0)
@@ -352,6 +366,7 @@ int api_start(struct quoted *quoted, struct err *err)
         .routes = routes,
         .route_count = ARRAY_LEN(routes),
         .ctx = quoted,
+        .trusted_proxies = &http->trusted_proxies,
         .store = quoted->store,
         .observe = observe,
     };

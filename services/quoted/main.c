@@ -75,6 +75,7 @@ static int start(struct service *service, struct err *err)
     pthread_rwlock_init(&quoted->keys_lock, NULL);
     tally_init(&quoted->kept);
     tally_init(&quoted->remembered);
+    tally_init(&quoted->idempotent);
     service_set_state(service, quoted);
     declare_dependencies(service);
     if (settings_chain(&quoted->settings->chain, &quoted->chain, err) != 0 ||
@@ -130,6 +131,14 @@ static int reload(struct service *service, const void *config, struct err *err)
     return 0;
 }
 
+static void collect(struct service *service)
+{
+    struct quoted *quoted = service_state(service);
+    int64_t lives = 2 * quoted->settings->ttl_ms / 1000 + 60;
+    metric_set(metrics_cell(quoted->metrics, GAUGES_KEPT, NULL),
+               tally_count(&quoted->kept, clock_mono_ms(quoted->clock) / 1000, lives));
+}
+
 static void drain(struct service *service)
 {
     http_server_drain(((struct quoted *)service_state(service))->http);
@@ -167,6 +176,7 @@ static const struct service_desc desc = {
     .metric_count = GAUGES_COUNT,
     .start = start,
     .reload = reload,
+    .collect = collect,
     .drain = drain,
     .stop = stop,
 };

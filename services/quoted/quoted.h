@@ -40,7 +40,7 @@ struct quoted {
     struct bus_asker *asker;
     struct watch *watch;
     struct selling selling;
-    struct tally kept, remembered;
+    struct tally kept, remembered, idempotent;
     _Atomic int64_t subd_pause_ms; /* monotonic: until then subd is not asked */
     struct http_store *store;
     struct http_server *http;

@@ -2,6 +2,7 @@
  * contract and token addresses, so that a development stack needs no editing. */
 #include "services/quoted/settings.h"
 
+#include "libcommon/cidr.h"
 #include "libcommon/eth/hex.h"
 #include "libcommon/json.h"
 #include "services/quoted/keyring.h"
@@ -89,6 +90,10 @@ static const struct config_field limits_fields[] = {
                  .fallback = "1000000", .min = 0, .max = 1000000000,
                  .doc = "expired quotes of this instance that are remembered as such for a day; "
                         "what is more is answered as unknown"),
+    CONFIG_FIELD(struct settings_limits, idempotent, "idempotent", CONFIG_INT, .fallback = "100000",
+                 .min = 0, .max = 1000000000,
+                 .doc = "requests with an Idempotency-Key that this instance takes within a day: "
+                        "their answers are kept for as long"),
 };
 static const struct config_schema limits_schema = {
     "limits", sizeof(struct settings_limits), limits_fields, ARRAY_LEN(limits_fields), NULL, NULL};
@@ -135,6 +140,15 @@ static int check_url(const char *url, struct err *err)
     return 0;
 }
 
+static int check_networks(const struct config_list *texts, struct err *err)
+{
+    struct cidr_list list;
+    if (cidr_list_new(texts, &list, err) != 0)
+        return err_wrap(err, "http");
+    cidr_list_free(&list);
+    return 0;
+}
+
 static int check(void *section, struct err *err)
 {
     const struct settings *settings = section;
@@ -144,6 +158,7 @@ static int check(void *section, struct err *err)
     if (settings->ttl_ms % 60000 != 0)
         return err_set(err, "ttl: must be whole minutes");
     if (check_url(settings->public_url, err) != 0 ||
+        check_networks(&settings->http.trusted_proxies, err) != 0 ||
         settings_chain(&settings->chain, &chain, err) != 0 ||
         keyring_load(&settings->signer, &keys, err) != 0)
         return -1;

@@ -34,7 +34,7 @@ struct settings_chain {
 struct settings_limits {
     int64_t subscriber_per_minute, subscriber_burst;
     int64_t client_per_minute, client_burst;
-    int64_t kept, remembered;
+    int64_t kept, remembered, idempotent;
 };
 
 struct settings {

@@ -185,6 +185,7 @@ int api_start(struct subd *subd, struct http_server **out, struct err *err)
         .routes = routes,
         .route_count = ARRAY_LEN(routes),
         .ctx = subd,
+        .trusted_proxies = &subd->settings->http.trusted_proxies,
         .observe = observe,
     };
     return http_server_start(&options, out, err);

@@ -8,6 +8,10 @@ static const struct config_field http_fields[] = {
                  .fallback = "127.0.0.1:8103", .doc = "where the public API listens"),
     CONFIG_FIELD(struct settings_http, threads, "threads", CONFIG_INT, .fallback = "8", .min = 1,
                  .max = 256, .doc = "requests that are worked on at once"),
+    CONFIG_FIELD(struct settings_http, trusted_proxies, "trusted_proxies", CONFIG_STRINGS,
+                 .max = 1000,
+                 .doc = "networks (CIDR) whose X-Forwarded-For names the client; empty: loopback "
+                        "and private addresses"),
 };
 static const struct config_schema http_schema = {.name = "http",
                                                  .size = sizeof(struct settings_http),

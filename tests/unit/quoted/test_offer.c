@@ -95,6 +95,47 @@ static void signature_is_ours(void **state)
     assert_int_equal(offer.expires, 1795000200 + 659);
 }
 
+static void not_signed(const struct quote *quote, const uint8_t signature[64], const uint8_t us[20])
+{
+    struct word digest = quote_digest(&chain.domain, quote);
+    uint8_t signer[20];
+    if (sign_recover(&digest, signature, 64, signer) == 0)
+        assert_memory_not_equal(signer, us, 20);
+}
+
+/* Every single bit of what is signed, and of the signature. */
+static void every_bit_counts(void **state)
+{
+    struct quote quote = {.subscriber = {0xcc, 1, 2, 3},
+                          .service_id = quote_service_id("api"),
+                          .token = {0xaa},
+                          .terms = word_from_u64(123456789)};
+    struct word digest = quote_digest(&chain.domain, &quote);
+    uint8_t signature[64], us[20], signer[20];
+    struct err err;
+    (void)state;
+    assert_int_equal(sign_digest_compact(key, &digest, signature, &err), 0);
+    sign_key_address(key, us);
+    assert_int_equal(sign_recover(&digest, signature, 64, signer), 0);
+    assert_memory_equal(signer, us, 20);
+    for (size_t bit = 0; bit < sizeof(quote) * 8; bit++) {
+        uint8_t *byte = (uint8_t *)&quote + bit / 8;
+        *byte ^= (uint8_t)(1 << bit % 8);
+        not_signed(&quote, signature, us);
+        *byte ^= (uint8_t)(1 << bit % 8);
+    }
+    for (size_t bit = 0; bit < sizeof(signature) * 8; bit++) {
+        signature[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        not_signed(&quote, signature, us);
+        signature[bit / 8] ^= (uint8_t)(1 << bit % 8);
+    }
+    struct quote_domain elsewhere = chain.domain;
+    elsewhere.chain_id++;
+    digest = quote_digest(&elsewhere, &quote);
+    assert_int_equal(sign_recover(&digest, signature, 64, signer), 0);
+    assert_memory_not_equal(signer, us, 20);
+}
+
 static void terms_fit_the_slot(void **state)
 {
     struct quote_terms slot = {0};
@@ -170,6 +211,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(signature_is_ours), cmocka_unit_test(terms_fit_the_slot),
+        cmocka_unit_test(every_bit_counts),  cmocka_unit_test(terms_fit_the_slot),
         cmocka_unit_test(same_bytes),        cmocka_unit_test(nothing_due),
         cmocka_unit_test(refusals_say_why),
     };

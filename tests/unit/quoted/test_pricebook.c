@@ -61,6 +61,48 @@ static void good(void **state)
     pricebook_unref(&book);
 }
 
+/* The same price in tokens whose smallest units differ by eighteen orders of magnitude. */
+static void decimals(void **state)
+{
+    static const char text[] =
+        "tokens:\n"
+        "  WHOLE: { decimals: 0, index: 1 }\n"
+        "  SIX: { decimals: 6, index: 2 }\n"
+        "  EIGHT: { decimals: 8, index: 3,"
+        " address: \"0x1100000000000000000000000000000000000000\" }\n"
+        "  WIDE: { decimals: 18, index: 4,"
+        " address: \"0x2200000000000000000000000000000000000000\" }\n"
+        "services: { api: it }\n"
+        "durations: [30, 15, { days: 60, discount: 10% }, { days: 90, discount: 15% }]\n"
+        "tiers: { s: { prices: { WHOLE: 20, SIX: \"0.40\", EIGHT: \"0.00000200\","
+        " WIDE: \"1.5\" } } }\n";
+
+    static const struct {
+        const char *token;
+        uint64_t amounts[4]; /* by duration */
+    } rows[] = {
+        {"WHOLE", {20, 10, 36, 51}},
+        {"SIX", {400000, 200000, 720000, 1020000}},
+        {"EIGHT", {200, 100, 360, 510}},
+        {"WIDE",
+         {1500000000000000000, 750000000000000000, 2700000000000000000, 3825000000000000000}},
+    };
+
+    static const int64_t days[] = {30, 15, 60, 90};
+    struct pricebook *book = NULL;
+    struct err err = {""};
+    (void)state;
+    if (parse(text, &book, &err) != 0)
+        fail_msg("%s", err.msg);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        for (size_t j = 0; j < 4; j++)
+            assert_true(pricebook_amount(book, book->tiers, book->services,
+                                         pricebook_token(book, rows[i].token),
+                                         pricebook_duration(book, days[j])) == rows[i].amounts[j]);
+    assert_non_null(strstr(book->pricing, "\"3825000000000000000\""));
+    pricebook_unref(&book);
+}
+
 static void versions(void **state)
 {
     struct pricebook *a = NULL, *b = NULL, *c = NULL;
@@ -209,8 +251,8 @@ static void shipped(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(good),         cmocka_unit_test(versions), cmocka_unit_test(bad),
-        cmocka_unit_test(combinations), cmocka_unit_test(shipped),
+        cmocka_unit_test(good), cmocka_unit_test(decimals),     cmocka_unit_test(versions),
+        cmocka_unit_test(bad),  cmocka_unit_test(combinations), cmocka_unit_test(shipped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
 /* Addresses are kept as 16 bytes, so that one comparison serves both families. */
-#include "services/proxy/cidr.h"
+#include "libcommon/cidr.h"
 
 #include "libcommon/mem.h"
 
@@ -78,23 +78,24 @@ bool cidr_contains(const struct cidr_list *list, const struct address *address)
     return false;
 }
 
-int address_parse(h2o_iovec_t text, struct address *out)
+int address_read(const char *text, size_t len, struct address *out)
 {
     char copy[INET6_ADDRSTRLEN + 1];
-    if (text.len > 0 && text.base[0] == '[') {
-        const char *end = memchr(text.base, ']', text.len);
+    if (len > 0 && text[0] == '[') {
+        const char *end = memchr(text, ']', len);
         if (!end)
             return -1;
-        text = h2o_iovec_init(text.base + 1, end - text.base - 1);
+        text++;
+        len = (size_t)(end - text);
     } else {
-        const char *colon = memchr(text.base, ':', text.len);
-        if (colon && !memchr(colon + 1, ':', text.len - (size_t)(colon + 1 - text.base)))
-            text.len = (size_t)(colon - text.base);
+        const char *colon = memchr(text, ':', len);
+        if (colon && !memchr(colon + 1, ':', len - (size_t)(colon + 1 - text)))
+            len = (size_t)(colon - text);
     }
-    if (text.len == 0 || text.len >= sizeof(copy))
+    if (len == 0 || len >= sizeof(copy))
         return -1;
-    memcpy(copy, text.base, text.len);
-    copy[text.len] = '\0';
+    memcpy(copy, text, len);
+    copy[len] = '\0';
     return parse_text(copy, out);
 }
 
