@@ -73,6 +73,7 @@ void selling_read(struct quoted *quoted, struct selling_view *out)
         *last = (struct selling_view){state, clock_wall_s(quoted->clock)};
     *out = *last;
     pthread_mutex_unlock(&quoted->selling.lock);
+    tell_chain(quoted, &view);
     service_mode(quoted->service, state == SELLING ? "full" : "read-only");
     metric_set(metrics_cell(quoted->metrics, GAUGES_SELLING, NULL), state == SELLING);
     if (!changed)
@@ -123,10 +124,10 @@ static void *run(void *arg)
     do {
         struct watch_view view;
         watch_read(quoted->watch, &view);
-        if (!heard_lately(quoted, &view))
+        /* While the bus is on its way up for the first time there is nothing to say yet. */
+        if (!heard_lately(quoted, &view) &&
+            (view.state != WATCH_UNKNOWN || bus_connected(quoted->bus)))
             ask_probe(quoted);
-        watch_read(quoted->watch, &view);
-        tell_chain(quoted, &view);
         selling_read(quoted, &ours);
     } while (!wait_ms(selling, clock_mono_ms(quoted->clock), AGAIN_MS, false) &&
              !wait_ms(selling, clock_mono_ms(quoted->clock),
