@@ -45,6 +45,12 @@ static int on_events_in(void *ctx, int64_t from, int64_t to, struct evm_events *
     return chain->events_in(chain->ctx, from, to, out, too_much, err);
 }
 
+static int64_t on_range(void *ctx)
+{
+    const struct follow_chain *chain = ((struct ceiling *)ctx)->options.chain;
+    return chain->range == NULL ? INT64_MAX : chain->range(chain->ctx);
+}
+
 /* The highest block that could be confirmed now if everybody agreed. */
 static int highest(struct ceiling *ceiling, int64_t *out, struct err *err)
 {
@@ -150,6 +156,7 @@ struct ceiling *ceiling_new(const struct ceiling_options *options)
         .block = on_block,
         .events_of = on_events_of,
         .events_in = on_events_in,
+        .range = on_range,
     };
     return ceiling;
 }

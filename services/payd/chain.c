@@ -4,6 +4,7 @@
 
 #include "libcommon/eth/hex.h"
 #include "services/payd/omission.h"
+#include "services/payd/span.h"
 
 #include <string.h>
 
@@ -22,6 +23,7 @@ struct chain {
     uint8_t (*tokens)[20];
     struct seen latest; /* of this step; hash "": none, or it was used */
     struct seen last;   /* handed out last */
+    struct span *spans; /* of each endpoint */
 };
 
 static json_t *quantity(int64_t value)
@@ -232,9 +234,22 @@ static int on_events_in(void *ctx, int64_t from, int64_t to, struct evm_events *
     size_t own;
     AUTO_JSON json_t *range =
         json_pack("{s:o, s:o}", "fromBlock", quantity(from), "toBlock", quantity(to));
-    int rc = events(ctx, range, out, &own, &fault, err);
+    struct chain *chain = ctx;
+    int rc = events(chain, range, out, &own, &fault, err);
     *too_much = rc != 0 && (fault == RPC_REFUSED || fault == RPC_TOO_LARGE);
+    int asked = rpc_last(chain->options.rpc);
+    if (asked >= 0 && *too_much)
+        span_refused(&chain->spans[asked], to - from + 1);
+    else if (asked >= 0 && rc == 0)
+        span_answered(&chain->spans[asked], to - from + 1);
     return rc;
+}
+
+static int64_t on_range(void *ctx)
+{
+    const struct chain *chain = ctx;
+    int asked = rpc_last(chain->options.rpc);
+    return asked < 0 ? INT64_MAX : span_most(&chain->spans[asked]);
 }
 
 static json_t *word_json(const struct word *word)
@@ -281,6 +296,7 @@ struct chain *chain_new(const struct chain_options *options)
     hex_encode(options->contract, 20, address);
     chain->address = json_string(address);
     chain->topics = topics_filter();
+    chain->spans = mem_array(rpc_count(options->rpc), sizeof(*chain->spans));
     chain->transfer_topics = transfer_filter(options->contract);
     take_tokens(chain);
     chain->view = (struct follow_chain){
@@ -290,6 +306,7 @@ struct chain *chain_new(const struct chain_options *options)
         .block = on_block,
         .events_of = on_events_of,
         .events_in = on_events_in,
+        .range = on_range,
     };
     return chain;
 }
@@ -305,6 +322,7 @@ void chain_free(struct chain **chain_ptr)
     *chain_ptr = NULL;
     if (chain == NULL)
         return;
+    free(chain->spans);
     json_decref(chain->address);
     json_decref(chain->topics);
     json_decref(chain->token_list);

@@ -316,11 +316,20 @@ static int range_read(struct follow *follow, struct follow_batch *batch, int64_t
     return -1;
 }
 
+/* As long as the last steps went well with, and as the node is known to answer. */
+static int64_t range_now(const struct follow *follow)
+{
+    const struct follow_chain *chain = follow->options.chain;
+    int64_t most = chain->range == NULL ? INT64_MAX : chain->range(chain->ctx);
+    int64_t range = follow->range < follow->options.range ? follow->range : follow->options.range;
+    return most < range ? most : range;
+}
+
 /* The range's last block is read before and after everything else: if it is the same, everything
  * below it was so all the time between. */
 static int step_range(struct follow *follow, enum follow_progress *progress, struct err *err)
 {
-    int64_t from = follow->at.number + 1, to = follow->at.number + follow->range;
+    int64_t from = follow->at.number + 1, to = follow->at.number + range_now(follow);
     if (to > follow->head - follow->options.tail)
         to = follow->head - follow->options.tail;
     struct evm_block edge, again, ours = {.number = follow->at.number};
@@ -342,7 +351,7 @@ static int step_range(struct follow *follow, enum follow_progress *progress, str
         return err_set(err, "the chain changed while it was read");
     batch_end(&batch, &edge);
     if (follow->range < follow->options.range)
-        follow->range++;
+        follow->range += follow->range / 8 + 1;
     return advance(follow, &batch, err);
 }
 

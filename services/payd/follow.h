@@ -25,6 +25,8 @@ struct follow_chain {
     /* -1 with *too_much: the node wants a smaller range. */
     int (*events_in)(void *ctx, int64_t from, int64_t to, struct evm_events *out, bool *too_much,
                      struct err *err);
+    /* Most blocks that events_in should be asked for. NULL: any number. */
+    int64_t (*range)(void *ctx);
 };
 
 struct follow_batch {

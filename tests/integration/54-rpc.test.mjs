@@ -92,7 +92,7 @@ const faults = [
 
 test('whatever the only node does, what was paid meanwhile is activated once after it', async () => {
   a = await relay(site.chain.url);
-  const payd = await site.payd('faults', { rpc: [a.url], timeout: '300ms', settings: { confirmations: 2 } });
+  const payd = await site.payd('faults', { rpc: [a.url], timeout: '300ms', settings: { confirmations: 2, poll: '20ms' } });
   await reads(payd, await head());
   for (const [kind, options] of faults) {
     a.fault(kind, options);
