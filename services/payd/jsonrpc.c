@@ -41,6 +41,17 @@ static void message_copy(const char *text, char *out, size_t size)
     out[n] = '\0';
 }
 
+/* Some nodes wrap it in an object, some write other things there. */
+static void data_copy(const json_t *data, char out[JSONRPC_DATA])
+{
+    const char *text = json_string_value(data);
+    if (text == NULL)
+        text = json_string_value(json_object_get(data, "data"));
+    if (text != NULL && strncmp(text, "0x", 2) == 0 && strlen(text) < JSONRPC_DATA &&
+        strspn(text + 2, "0123456789abcdefABCDEF") == strlen(text + 2))
+        memcpy(out, text, strlen(text) + 1);
+}
+
 static int error_read(const json_t *error, struct jsonrpc_answer *out, struct err *err)
 {
     const json_t *code = json_object_get(error, "code");
@@ -50,6 +61,7 @@ static int error_read(const json_t *error, struct jsonrpc_answer *out, struct er
     out->failed = true;
     out->code = json_integer_value(code);
     message_copy(message == NULL ? "" : message, out->message, sizeof(out->message));
+    data_copy(json_object_get(error, "data"), out->data);
     return 0;
 }
 
@@ -78,12 +90,31 @@ static int outcome_read(const json_t *json, struct jsonrpc_answer *out, struct e
     return 0;
 }
 
+/* Nodes put a revert's raw bytes into the words of an error: there an escaped NUL, which is refused
+ * anywhere else, is read as a blank. */
+static int answer_json(const char *text, size_t len, json_t **out, struct err *err)
+{
+    static const char nul[] = "\\u0000";
+    if (json_parse(text, len, out, err) == 0)
+        return 0;
+    AUTO_FREE char *copy = mem_strndup(text, len);
+    size_t whole = strlen(copy);
+    for (char *at = strstr(copy, nul); at != NULL; at = strstr(at, nul))
+        at[4] = '2';
+    if (json_parse(copy, whole, out, NULL) == 0 && json_is_object(json_object_get(*out, "error")) &&
+        json_object_get(*out, "result") == NULL)
+        return 0;
+    json_decref(*out);
+    *out = NULL;
+    return -1;
+}
+
 int jsonrpc_answer_parse(const char *text, size_t len, int64_t id, struct jsonrpc_answer *out,
                          struct err *err)
 {
     *out = (struct jsonrpc_answer){0};
     AUTO_JSON json_t *json = NULL;
-    if (json_parse(text, len, &json, err) != 0)
+    if (answer_json(text, len, &json, err) != 0)
         return err_wrap(err, "JSON-RPC answer");
     if (version_check(json, err) != 0)
         return -1;

@@ -5,6 +5,7 @@
 #include "libcommon/json.h"
 
 #define JSONRPC_BATCH_MAX 64
+#define JSONRPC_DATA      1027 /* 0x + 512 bytes in hex + NUL */
 
 /* Text of a request, the caller's; steals params. */
 char *jsonrpc_request(int64_t id, const char *method, json_t *params);
@@ -22,6 +23,8 @@ struct jsonrpc_answer {
     bool failed;    /* the node answered with an error */
     int64_t code;
     char message[200]; /* printable ASCII, cut */
+    /* What a call reverted with, as the node gave it: 0x-hex; empty: none, or longer. */
+    char data[JSONRPC_DATA];
 };
 
 /* -1: not an answer to the request `id`. */

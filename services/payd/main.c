@@ -9,6 +9,7 @@
 #include "services/payd/payd.h"
 #include "services/payd/receipt.h"
 #include "services/payd/relay.h"
+#include "services/payd/wallet.h"
 #include "services/payd/watch.h"
 
 #include <string.h>
@@ -20,6 +21,7 @@ struct parts {
     struct watch *watch;
     struct courier *relay, *herald;
     struct leader *leader;
+    struct wallet *wallet;
 };
 
 static void on_pg_health(void *ctx, bool ok, const char *detail)
@@ -68,7 +70,7 @@ static int start(struct service *service, struct err *err)
     service_dependency(service, "postgres", true, false, "not connected yet");
     service_dependency(service, "nats", true, false, "not connected yet");
     if (settings_target(&payd->settings->chain, &payd->target, err) != 0 ||
-        receipts_start(payd, err) != 0)
+        wallet_open(payd, &parts->wallet, err) != 0 || receipts_start(payd, err) != 0)
         return -1;
     struct pg_options pg = {.conninfo = payd->settings->postgres.url,
                             .schema = "payments",
@@ -87,6 +89,7 @@ static int start(struct service *service, struct err *err)
     parts->relay = relay_start(payd);
     parts->herald = herald_start(payd);
     parts->leader = leader_start(payd);
+    wallet_run(parts->wallet);
     return 0;
 }
 
@@ -104,6 +107,7 @@ static void stop(struct service *service)
         return;
     payd_stop(&parts->payd);
     leader_join(&parts->leader);
+    wallet_join(&parts->wallet);
     courier_join(&parts->herald);
     courier_join(&parts->relay);
     watch_join(&parts->watch);

@@ -17,6 +17,7 @@ struct node {
     bool was_away;   /* so that a change is logged once */
     bool one_by_one; /* it refuses batches */
     bool behind;
+    struct rpc_refusal refusal; /* the last */
 };
 
 struct rpc {
@@ -97,13 +98,16 @@ static bool too_often(const struct jsonrpc_answer *answer, const char *method)
     return false;
 }
 
-static int refusal(const struct node *node, const struct jsonrpc_answer *answer, const char *method,
+static int refusal(struct node *node, const struct jsonrpc_answer *answer, const char *method,
                    enum rpc_fault *fault, struct err *err)
 {
     *fault = too_often(answer, method) ? RPC_AWAY : RPC_REFUSED;
     const char *words = endpoint_tells_secret(node->endpoint, answer->message)
                             ? "(the node's message is withheld: it repeats a part of the URL)"
                             : answer->message;
+    node->refusal.code = answer->code;
+    snprintf(node->refusal.message, sizeof(node->refusal.message), "%s", words);
+    memcpy(node->refusal.data, answer->data, sizeof(answer->data));
     return err_set(err, "%s: %s: error %lld: %s", endpoint_name(node->endpoint), method,
                    (long long)answer->code, words);
 }
@@ -117,7 +121,7 @@ static void results_drop(const struct question *question)
 }
 
 /* Takes the answers over; one error among them refuses all. */
-static int results_take(const struct node *node, const struct question *question,
+static int results_take(struct node *node, const struct question *question,
                         struct jsonrpc_answer *answers, enum rpc_fault *fault, struct err *err)
 {
     int rc = 0;
@@ -393,4 +397,10 @@ size_t rpc_count(const struct rpc *rpc)
 const char *rpc_endpoint_name(const struct rpc *rpc, size_t endpoint)
 {
     return endpoint_name(rpc->nodes[endpoint].endpoint);
+}
+
+const struct rpc_refusal *rpc_refusal(const struct rpc *rpc)
+{
+    static const struct rpc_refusal none;
+    return rpc->last == NULL ? &none : &rpc->last->refusal;
 }

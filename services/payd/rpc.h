@@ -50,6 +50,16 @@ void rpc_free(struct rpc **rpc);
 /* Steals params. *result is the caller's. */
 int rpc_call(struct rpc *rpc, const char *method, json_t *params, json_t **result,
              enum rpc_fault *fault, struct err *err) MUST_USE;
+
+/* The error that the last call was refused with (RPC_REFUSED), until the next one. */
+struct rpc_refusal {
+    int64_t code;
+    char message[200];       /* as jsonrpc.h has it; withheld where it repeats a part of the URL */
+    char data[JSONRPC_DATA]; /* of a call that reverted; empty: none */
+};
+
+const struct rpc_refusal *rpc_refusal(const struct rpc *rpc);
+
 /* All calls answered by one endpoint, in one POST where it takes batches, else one by one. 1 to
  * JSONRPC_BATCH_MAX calls, whose params stay the caller's. One answer missing, doubled or refused:
  * -1 and no results. Each result is the caller's. */

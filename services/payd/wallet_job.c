@@ -21,7 +21,8 @@ static const struct pg_stmt add_stmt = {
     "INSERT INTO wallet_job AS j (follower, key, kind, target, data, actor, reason) "
     "VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (follower, key) DO UPDATE SET "
     "state = 'queued', kind = excluded.kind, target = excluded.target, data = excluded.data, "
-    "actor = excluded.actor, reason = excluded.reason, error = NULL, attempts = 0, nonce = NULL, "
+    "actor = excluded.actor, reason = excluded.reason, error = NULL, attempts = 0, refusals = 0, "
+    "nonce = NULL, "
     "tx_hash = NULL, block_number = NULL, block_hash = NULL, reverted = NULL, mined_at = NULL, "
     "updated_at = clock_timestamp(), next_at = clock_timestamp() WHERE j.state = 'failed' "
     "RETURNING id"};

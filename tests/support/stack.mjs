@@ -56,10 +56,10 @@ export class Stack {
     }));
   }
 
-  deploy() {
-    const { signer, receiptSigner } = makeSecrets(this.secrets);
-    this.deployment = deployForDevelopment({ rpcUrl: this.chain.url, signer, receiptSigner, directory: this.secrets });
-    this.say(`contract ${this.deployment.contract} on chain ${this.chainId}`);
+  async deploy() {
+    const { signer, receiptSigner, wallet } = makeSecrets(this.secrets);
+    this.deployment = await deployForDevelopment({ rpcUrl: this.chain.url, signer, receiptSigner, wallet, directory: this.secrets });
+    this.say(`contract ${this.deployment.contract} on chain ${this.chainId}, operated by ${wallet}`);
   }
 
   environment(service) {
@@ -82,6 +82,7 @@ export class Stack {
       OCTROI_JOURNAL: join(this.dir, 'journal'),
       ...this.env,
       ...(service === 'quoted' ? { OCTROI_SIGNER_KEY_FILE: secret('quote-signer.key') } : {}),
+      ...(service === 'payd' ? { OCTROI_WALLET_KEYSTORE: secret('wallet.json'), OCTROI_WALLET_PASSWORD_FILE: secret('wallet.password') } : {}),
       ...(service === 'subd' ? { OCTROI_TOKEN_KEY_FILE: secret('token-signer.pem') } : {}),
       ...(service === 'adminsvc' ? { OCTROI_ADMIN_KEY_FILE: secret('admin.key') } : {}),
     };
@@ -108,7 +109,7 @@ export class Stack {
   async start() {
     for (const name of ['proxy', 'proxy_ops', 'origin', ...roles, ...roles.map((role) => `${role}_ops`)]) await this.port(name);
     await this.servers();
-    this.deploy();
+    await this.deploy();
     await this.startOrigin();
     await Promise.all(roles.map(async (role) => {
       this.services[role] = await this.instance(role, role, { ports: { http: this.ports[role], ops: this.ports[`${role}_ops`] } });

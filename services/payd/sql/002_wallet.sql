@@ -2,6 +2,7 @@
 -- transaction stands here before it is sent, so that whoever leads next sends the same bytes.
 
 -- `key` makes asking twice asking once. nonce: where the transaction that stands for the job now was signed.
+-- sent_since: since when that one is not mined. refusals: of the contract, in a row.
 CREATE TABLE wallet_job (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     follower int NOT NULL REFERENCES follower,
@@ -15,6 +16,7 @@ CREATE TABLE wallet_job (
     state text NOT NULL DEFAULT 'queued' CHECK (state IN ('queued', 'sent', 'mined', 'done', 'failed')),
     error text,
     attempts int NOT NULL DEFAULT 0,
+    refusals int NOT NULL DEFAULT 0,
     address text,
     nonce bigint,
     tx_hash text,
@@ -24,6 +26,7 @@ CREATE TABLE wallet_job (
     lost_nonces int NOT NULL DEFAULT 0,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    sent_since timestamptz,
     mined_at timestamptz,
     next_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     UNIQUE (follower, key),

@@ -1,6 +1,20 @@
-/* Any bytes as a node's answer: the envelope, then its result as a block and as logs. */
+/* Any bytes as a node's answer: the envelope, then its result as a block, as logs and as a balance,
+ * or its error as the reason of a call that reverted. */
 #include "services/payd/evm.h"
 #include "services/payd/jsonrpc.h"
+#include "services/payd/wallet_node.h"
+
+static void refusal(const struct jsonrpc_answer *answer)
+{
+    struct wallet_revert revert;
+    wallet_revert_read(answer->code, answer->message, answer->data, &revert);
+    if (revert.why[0] == '\0' || (revert.already && !revert.reverted))
+        abort();
+    for (const char *at = revert.why; *at != '\0'; at++) {
+        if (*at < ' ' || *at > '~')
+            abort();
+    }
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -14,8 +28,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct evm_block block;
     struct err err;
     const void *text = data;
-    if (jsonrpc_answer_parse(text, size, 1, &answer, &err) != 0 || answer.failed)
+    int64_t gwei;
+    if (jsonrpc_answer_parse(text, size, 1, &answer, &err) != 0)
         return 0;
+    if (answer.failed) {
+        refusal(&answer);
+        return 0;
+    }
+    if (json_is_string(answer.result) &&
+        wallet_node_gwei(json_string_value(answer.result), &gwei) == 0 && gwei < 0)
+        abort();
     if (evm_block_parse(answer.result, &block, &err) == 0 && block.number < 0)
         abort();
     if (evm_events_parse(answer.result, contract, 100, &events, &err) == 0) {

@@ -51,6 +51,46 @@ static void answers(void **state)
     }
 }
 
+/* anvil writes the bytes of a custom error into its message: without this, whatever reverted made
+ * the node look broken. */
+static void regression_nul_in_the_words_of_an_error(void **state)
+{
+    static const char words[] = "{\"jsonrpc\":\"2.0\",\"id\":7,\"error\":{\"code\":3,\"message\":"
+                                "\"reverted: \\u0000\\u0001\",\"data\":\"0x8e9c1ea5\"}}";
+    static const char result[] = "{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":\"0x1\\u0000\"}";
+    AUTO_JSONRPC_ANSWER struct jsonrpc_answer answer = {0};
+    (void)state;
+    assert_int_equal(jsonrpc_answer_parse(words, strlen(words), 7, &answer, NULL), 0);
+    assert_true(answer.failed);
+    assert_int_equal(answer.code, 3);
+    assert_string_equal(answer.message, "reverted:  ?");
+    assert_string_equal(answer.data, "0x8e9c1ea5");
+    jsonrpc_answer_clear(&answer);
+    assert_int_equal(jsonrpc_answer_parse(result, strlen(result), 7, &answer, NULL), -1);
+}
+
+static void data_of_errors(void **state)
+{
+    static const struct {
+        const char *data, *want;
+    } cases[] = {
+        {"\"0xAb\"", "0xAb"}, {"{\"data\":\"0x01\"}", "0x01"},
+        {"\"ab\"", ""},       {"\"0xzz\"", ""},
+        {"{\"x\":1}", ""},    {"null", ""},
+        {"[1]", ""},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        AUTO_JSONRPC_ANSWER struct jsonrpc_answer answer = {0};
+        AUTO_FREE char *text = mem_printf("{\"jsonrpc\":\"2.0\",\"id\":7,\"error\":{\"code\":3,"
+                                          "\"message\":\"m\",\"data\":%s}}",
+                                          cases[i].data);
+        assert_int_equal(jsonrpc_answer_parse(text, strlen(text), 7, &answer, NULL), 0);
+        assert_string_equal(answer.data, cases[i].want);
+    }
+}
+
 static void requests(void **state)
 {
     (void)state;
@@ -162,6 +202,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers),
+        cmocka_unit_test(regression_nul_in_the_words_of_an_error),
+        cmocka_unit_test(data_of_errors),
         cmocka_unit_test(requests),
         cmocka_unit_test(a_node_s_words_are_made_printable),
         cmocka_unit_test(batches_are_answered_whole),
