@@ -42,6 +42,7 @@ int fold_read(const PGresult *result, int row, struct fold_payment *out, struct 
         return -1;
     const char *state = pg_text(result, row, "state");
     out->counts = strcmp(state, "confirmed") == 0 || strcmp(state, "activated") == 0;
+    out->refunded = strcmp(state, "refunded") == 0;
     out->revision = pg_int(result, row, "revision");
     out->chain_id = pg_int(result, row, "chain_id");
     out->plan = pg_int(result, row, "plan");
@@ -49,7 +50,7 @@ int fold_read(const PGresult *result, int row, struct fold_payment *out, struct 
     out->start = pg_int(result, row, "start_at");
     out->expiry = pg_int(result, row, "expires_at");
     out->block = pg_int(result, row, "block_number");
-    if (out->revision < 1 || out->chain_id < 1 || out->start >= out->expiry)
+    if (out->revision < 1 || out->chain_id < 1 || (out->counts && out->start >= out->expiry))
         return err_set(err, "payment %s: impossible revision, chain or times", out->id);
     return name_subscription(out, err);
 }
@@ -63,22 +64,29 @@ static const struct pg_stmt create_stmt = {
 static const struct pg_stmt record_stmt = {
     "fold_record",
     "INSERT INTO subscription_payment AS s (payment_id, subscription, revision, counts, seq, plan,"
-    " start_at, expires_at, block_number) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+    " start_at, expires_at, block_number, refunded)"
+    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
     " ON CONFLICT (payment_id) DO UPDATE SET revision = excluded.revision,"
-    " counts = excluded.counts, block_number = excluded.block_number, applied_at = now()"
+    " counts = excluded.counts, refunded = excluded.refunded, block_number = "
+    "excluded.block_number, applied_at = now()"
     " WHERE s.revision < excluded.revision RETURNING revision"};
 static const struct pg_stmt top_stmt = {
     "fold_top",
     "SELECT f.payment_id, f.seq, f.plan, f.start_at, f.expires_at, p.plan AS known, p.tier,"
     " p.period_seconds, p.rate, p.burst, p.requests, p.bytes, p.messages, p.cost, p.bandwidth"
     " FROM subscription_payment f LEFT JOIN quotes.plan_v1 p ON p.plan = f.plan"
-    " WHERE f.subscription = $1 AND f.counts"
+    " WHERE f.subscription = $1 AND f.counts AND f.seq > coalesce((SELECT max(r.seq)"
+    " FROM subscription_payment r WHERE r.subscription = $1 AND r.refunded), -1)"
     " ORDER BY f.seq DESC, f.block_number DESC, f.payment_id LIMIT 1"};
 static const struct pg_stmt grant_stmt = {
     "fold_grant",
     "UPDATE subscription SET payment_id = $2, seq = $3, tier = $4, plan = $5, start_at = $6,"
     " expires_at = $7, period_seconds = $8, rate = $9, burst = $10, requests = $11, bytes = $12,"
     " messages = $13, cost = $14, bandwidth = $15 WHERE id = $1"};
+static const struct pg_stmt granted_stmt = {
+    "fold_granted", "UPDATE subscription_payment SET granted = true WHERE payment_id = $1"};
+static const struct pg_stmt was_granted_stmt = {
+    "fold_was_granted", "SELECT granted FROM subscription_payment WHERE payment_id = $1"};
 static const struct pg_stmt ungrant_stmt = {
     "fold_ungrant", "UPDATE subscription SET payment_id = NULL, seq = 0 WHERE id = $1"};
 
@@ -89,17 +97,19 @@ static bool fits(const char *text, size_t size)
 }
 
 /* The row, locked; made where this is the first payment. *found false: nothing was ever bought and
- * this payment does not count. */
+ * this payment neither counts nor cleared a grant. */
 static int lock_subscription(struct pg_conn *conn, const struct fold_payment *payment, int64_t now,
                              struct record *out, bool *found, struct err *err)
 {
     if (record_get(conn, payment->subscription, true, now, out, found, err) || *found)
         return *found ? 0 : -1;
-    if (!payment->counts)
+    if (!payment->counts && !payment->refunded)
         return 0;
     AUTO_PG_RESULT PGresult *service = NULL;
     if (pg_run(conn, &service_stmt, PG_PARAMS(payment->service_id), &service, err))
         return -1;
+    if (PQntuples(service) == 0 && payment->refunded)
+        return 0; /* sent back because we do not sell it */
     if (PQntuples(service) == 0)
         return err_set(err, "quotes.service_v1 has no service %s", payment->service_id);
     if (!fits(pg_text(service, 0, "name"), sizeof(out->pub.service)))
@@ -120,7 +130,8 @@ static int record_payment(struct pg_conn *conn, const struct fold_payment *payme
                PG_PARAMS(payment->id, payment->subscription, pg_num(payment->revision).s,
                          payment->counts ? "true" : "false", pg_num(payment->seq).s,
                          pg_num(payment->plan).s, pg_num(payment->start).s,
-                         pg_num(payment->expiry).s, pg_num(payment->block).s),
+                         pg_num(payment->expiry).s, pg_num(payment->block).s,
+                         payment->refunded ? "true" : "false"),
                &result, err))
         return -1;
     *newer = PQntuples(result) == 1;
@@ -135,7 +146,9 @@ static int write_grant(struct pg_conn *conn, const char *id, const PGresult *top
     const char *values[ARRAY_LEN(columns) + 1] = {id};
     for (size_t i = 0; i < ARRAY_LEN(columns); i++)
         values[i + 1] = pg_text(top, 0, columns[i]);
-    return pg_run(conn, &grant_stmt, values, ARRAY_LEN(values), NULL, err);
+    if (pg_run(conn, &grant_stmt, values, ARRAY_LEN(values), NULL, err))
+        return -1;
+    return pg_run(conn, &granted_stmt, PG_PARAMS(pg_text(top, 0, "payment_id")), NULL, err);
 }
 
 /* An upgrade that begins inside the old grant takes along what was used of it. */
@@ -206,6 +219,18 @@ static int fold_again(struct pg_conn *conn, struct record *record, int64_t now,
     return move(conn, record, event, to, out, err);
 }
 
+static int judge_refusal(struct pg_conn *conn, const struct record *record,
+                         const struct fold_payment *payment, bool *out, struct err *err)
+{
+    AUTO_PG_RESULT PGresult *row = NULL;
+    if (record->pub.state != SUB_REVOKED || !payment->counts)
+        return 0;
+    if (pg_run(conn, &was_granted_stmt, PG_PARAMS(payment->id), &row, err))
+        return -1;
+    *out = PQntuples(row) == 1 && !pg_bool(row, 0, "granted");
+    return 0;
+}
+
 int fold_apply(struct pg_conn *conn, const struct fold_payment *payment, int64_t now,
                struct fold_outcome *out, struct err *err)
 {
@@ -219,9 +244,9 @@ int fold_apply(struct pg_conn *conn, const struct fold_payment *payment, int64_t
         return 0;
     if (record_payment(conn, payment, &newer, err))
         return -1;
-    if (!newer) {
+    if (!newer)
         out->result = FOLD_KNOWN;
-        return 0;
-    }
-    return fold_again(conn, &record, now, out, err);
+    else if (fold_again(conn, &record, now, out, err))
+        return -1;
+    return judge_refusal(conn, &record, payment, &out->refused, err);
 }

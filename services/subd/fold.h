@@ -1,5 +1,6 @@
-/* A subscription as the fold of its confirmed payments: the one with the highest seq is its grant.
- * Applying a payment is one transaction, and does nothing the second time. */
+/* A subscription as the fold of its payments: its grant is the confirmed one with the highest seq,
+ * if that is above the highest seq that was refunded. Applying a payment is one transaction, and
+ * does nothing the second time. */
 #ifndef SUBD_FOLD_H
 #define SUBD_FOLD_H
 
@@ -11,7 +12,8 @@
 struct fold_payment {
     char id[67];
     int64_t revision;
-    bool counts; /* confirmed or activated */
+    bool counts;   /* confirmed or activated */
+    bool refunded; /* the slot's grant was cleared: no earlier payment counts either */
     int64_t chain_id;
     char contract[43], subscriber[43], service_id[67];
     int64_t plan, seq, start, expiry, block;
@@ -30,6 +32,8 @@ struct fold_outcome {
     enum sub_state from, to;
     enum state_event event;
     int64_t version;
+    bool refused; /* the payment counts and never was the grant, since the subscription is revoked;
+                     every time that it is applied */
 };
 
 /* Reads columns of the view and makes the subscription's id. */

@@ -29,14 +29,17 @@ static const struct pg_stmt lock_stmt = {"payments_lock",
                                          "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"};
 static const struct pg_stmt find_stmt = {
     "payments_find", "SELECT " FOLD_COLUMNS " FROM payments.payment_v1 p WHERE p.payment_id = $1"};
-/* What is not applied as it stands, and what is applied where payd does not know. */
+/* What is not applied as it stands, and what is applied where payd does not know: the latter last,
+ * for a payment that waits to be sent back stays among them. */
 static const struct pg_stmt sweep_stmt = {
     "payments_sweep",
     "SELECT p.payment_id FROM payments.payment_v1 p"
     " LEFT JOIN subscription_payment s ON s.payment_id = p.payment_id"
-    " WHERE p.state = 'confirmed' OR ((p.state = 'activated') <> coalesce(s.counts, false)"
-    " AND p.revision > coalesce(s.revision, 0))"
-    " ORDER BY p.start_at, p.seq LIMIT 256"};
+    " WHERE p.state = 'confirmed' OR (p.revision > coalesce(s.revision, 0) AND"
+    " ((p.state = 'activated') <> coalesce(s.counts, false) OR (coalesce(s.refunded, false) AND"
+    " p.state <> 'refunded') OR (p.state = 'refunded' AND NOT coalesce(s.refunded, false) AND"
+    " EXISTS (SELECT FROM quotes.service_v1 q WHERE q.service_id = p.service_id))))"
+    " ORDER BY p.revision <= coalesce(s.revision, 0), p.start_at, p.seq LIMIT 256"};
 
 static void count(struct payments *payments, const char *result)
 {
@@ -62,7 +65,7 @@ static int transact(struct payments *payments, struct pg_conn *conn, const char 
 
 /* Applies the payment as payd has it now. *known false: it has none of that id. */
 static int apply(struct payments *payments, struct pg_conn *conn, const char *id,
-                 struct fold_payment *payment, bool *known, struct err *err)
+                 struct fold_payment *payment, bool *known, bool *refused, struct err *err)
 {
     struct subd *subd = payments->subd;
     struct fold_outcome outcome = {.result = FOLD_NOTED};
@@ -71,6 +74,7 @@ static int apply(struct payments *payments, struct pg_conn *conn, const char *id
         count(payments, "failed");
         return -1;
     }
+    *refused = outcome.refused;
     if (!*known)
         return 0;
     if (outcome.result == FOLD_APPLIED) {
@@ -91,9 +95,13 @@ static int apply(struct payments *payments, struct pg_conn *conn, const char *id
     return 0;
 }
 
-static int tell(struct payments *payments, const struct fold_payment *payment, struct err *err)
+/* A refusal is told of every time: payd may not have been able to send the money back. */
+static int tell(struct payments *payments, const struct fold_payment *payment, bool refused,
+                struct err *err)
 {
     struct payment_hint done = {.revision = payment->revision};
+    if (refused)
+        snprintf(done.refused, sizeof(done.refused), "%s", PAYMENT_REFUSED_REVOKED);
     snprintf(done.payment_id, sizeof(done.payment_id), "%s", payment->id);
     snprintf(done.subscription, sizeof(done.subscription), "%s", payment->subscription);
     return chain_client_activated(payments->subd->bus, &done, TELL_MS, err);
@@ -102,10 +110,10 @@ static int tell(struct payments *payments, const struct fold_payment *payment, s
 static int activate(struct payments *payments, const struct payment_hint *hint, struct err *err)
 {
     struct fold_payment payment;
-    bool known;
+    bool known, refused;
     AUTO_PG_CONN struct pg_conn *conn = NULL;
     if (subd_session(payments->subd, &conn, err) ||
-        apply(payments, conn, hint->payment_id, &payment, &known, err))
+        apply(payments, conn, hint->payment_id, &payment, &known, &refused, err))
         return -1;
     if (!known) {
         metrics_count(payments->subd->metrics, GAUGES_ALERTS, "unknown-payment", NULL);
@@ -114,7 +122,7 @@ static int activate(struct payments *payments, const struct payment_hint *hint, 
         return 0;
     }
     pg_release(&conn);
-    return tell(payments, &payment, err);
+    return tell(payments, &payment, refused, err);
 }
 
 static void on_hint(void *ctx, struct bus_msg *msg)
@@ -154,10 +162,10 @@ static int sweep_once(struct payments *payments, struct err *err)
     for (int row = 0; row < PQntuples(rows); row++) {
         struct fold_payment payment;
         const char *id = pg_text(rows, row, "payment_id");
-        bool known;
-        if (apply(payments, conn, id, &payment, &known, err)) {
+        bool known, refused;
+        if (apply(payments, conn, id, &payment, &known, &refused, err)) {
             warn(id, err);
-        } else if (known && tell(payments, &payment, err)) {
+        } else if (known && tell(payments, &payment, refused, err)) {
             warn(id, err);
             return 0;
         }

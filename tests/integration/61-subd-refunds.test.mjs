@@ -1,0 +1,251 @@
+// What subd makes of refunds: a grant that was paid back is gone with all that was rolled into it, in whatever order subd hears of it; and what is
+// paid for a revoked subscription is named to payd, each time, until it is sent back.
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+
+import { makeSecrets } from '../../compose/init.mjs';
+import { serviceId, subscriptionId } from '../../contracts/script/terms.mjs';
+import { Bus } from '../support/bus.mjs';
+import { freePort, removeDirectory, temporaryDirectory, waitUntil } from '../support/process.mjs';
+import { Nats, Postgres, Redis } from '../support/servers.mjs';
+import { Service } from '../support/service.mjs';
+
+const CHAIN = 4441;
+const CONTRACT = '0x00000000000000000000000000000000000c0de5';
+const MONTH = 30 * 86400;
+const PLANS = ['none', 'small', 'large', 'huge', 'vast', 'open'];
+const START = Math.floor(Date.now() / 1000) - 100;
+const hex = (bytes) => randomBytes(bytes).toString('hex');
+
+let dir;
+let postgres;
+let redis;
+let nats;
+let payd;
+let proxy;
+let admin;
+let subd;
+const told = [];
+
+// Statements are sent together where `batch` is a list: starting psql is what costs here.
+let batch = null;
+const run = (sql) => (batch ? batch.push(sql) : postgres.sql(sql));
+const send = () => {
+  postgres.sql(batch.join(';\n'));
+  batch = [];
+};
+
+// Payments as payd publishes them, of one subscriber.
+class Slot {
+  constructor() {
+    this.subscriber = `0x${hex(20)}`;
+    this.id = subscriptionId({ chainId: CHAIN, contract: CONTRACT, subscriber: this.subscriber, serviceId: serviceId('api') });
+    this.payments = [];
+  }
+
+  add(state, { seq = this.payments.length + 1, revision = 1, service = 'api' } = {}) {
+    const payment = { id: `0x${hex(32)}`, seq, revision, state };
+    this.payments.push(payment);
+    run(`INSERT INTO payments.payment_v1 VALUES ('${payment.id}', ${revision}, '${state}', ${CHAIN}, '${CONTRACT}', '${this.subscriber}',
+      '${serviceId(service)}', ${seq}, ${seq}, ${START}, ${START + MONTH}, ${seq})`);
+    return payment;
+  }
+
+  set(payment, state) {
+    payment.state = state;
+    payment.revision += 1;
+    run(`UPDATE payments.payment_v1 SET state = '${state}', revision = ${payment.revision} WHERE payment_id = '${payment.id}'`);
+  }
+
+  hint(payment) {
+    const what = ['confirmed', 'activated'].includes(payment.state) ? 'confirmed' : 'reversed';
+    payd.publish(`octroi.v1.payment.${what}`, { payment_id: payment.id, revision: payment.revision });
+  }
+
+  async move(payment, state) {
+    this.set(payment, state);
+    this.hint(payment);
+    await this.heard(payment);
+  }
+
+  heard(payment) {
+    return waitUntil(`subd to apply ${payment.state} of seq ${payment.seq}`, () => told.find((t) => t.payment_id === payment.id && t.revision === payment.revision), { timeout: 60_000 });
+  }
+
+  async record() {
+    const { subscriptions } = await proxy.request('octroi.v1.sub.check', { subscriptions: [this.id] });
+    return subscriptions[0];
+  }
+
+  // The rule, written down once more: the highest seq that counts, if no refund is above it.
+  get grant() {
+    const top = (states) => this.payments.filter(({ state }) => states.includes(state)).sort((a, b) => b.seq - a.seq)[0];
+    const best = top(['confirmed', 'activated']);
+    return best && best.seq > (top(['refunded'])?.seq ?? -1) ? best : undefined;
+  }
+}
+
+before(async () => {
+  dir = temporaryDirectory('subd-refunds');
+  makeSecrets(dir);
+  postgres = new Postgres({ dir: join(dir, 'postgres') });
+  redis = new Redis({ dir: join(dir, 'redis') });
+  nats = new Nats({ dir: join(dir, 'nats') });
+  await Promise.all([postgres.start(), redis.start(), nats.start()]);
+  postgres.sql(`
+    SET ROLE octroi_payd;
+    CREATE TABLE payments.payment_v1 (payment_id text PRIMARY KEY, revision bigint, state text, chain_id bigint, contract text, subscriber text,
+      service_id text, plan int, seq int, start_at bigint, expires_at bigint, block_number bigint);
+    GRANT USAGE ON SCHEMA payments TO octroi_subd; GRANT SELECT ON payments.payment_v1 TO octroi_subd;
+    SET ROLE octroi_quoted;
+    CREATE TABLE quotes.plan_v1 (plan int, tier text, version int, period_seconds bigint, rate int, burst int, requests bigint, bytes bigint,
+      messages bigint, cost bigint, bandwidth int);
+    CREATE TABLE quotes.service_v1 (service_id text, name text);
+    GRANT USAGE ON SCHEMA quotes TO octroi_subd; GRANT SELECT ON quotes.plan_v1, quotes.service_v1 TO octroi_subd;
+    RESET ROLE;
+    INSERT INTO quotes.service_v1 VALUES ('${serviceId('api')}', 'api');
+    ${PLANS.map((tier, plan) => `INSERT INTO quotes.plan_v1 VALUES (${plan}, '${tier}', 1, ${MONTH}, 50, 100, ${plan * 100}, 0, 0, 0, 0);`).join('\n')}`);
+  const connect = (user) => new Bus({ port: nats.port, user, password: nats.passwords[user] }).connect();
+  [payd, proxy, admin] = await Promise.all(['payd', 'proxy', 'adminsvc'].map(connect));
+  payd.subscribe('octroi.v1.payment.activated', ({ text, reply }) => {
+    told.push(JSON.parse(text));
+    payd.publish(reply, { ok: true });
+  });
+  const [port, opsPort] = [await freePort(), await freePort()];
+  subd = new Service('subd', {
+    dir, opsPort,
+    env: {
+      OCTROI_SUBD_LISTEN: `127.0.0.1:${port}`,
+      OCTROI_SUBD_OPS: `127.0.0.1:${opsPort}`,
+      OCTROI_POSTGRES: postgres.conninfo('subd'),
+      OCTROI_REDIS_URL: redis.url,
+      OCTROI_NATS_URL: nats.url,
+      OCTROI_NATS_CREDENTIALS: nats.credentials('subd'),
+      OCTROI_PUBLIC_URL: 'http://octroi.test:8080',
+      OCTROI_CHAIN_ID: String(CHAIN),
+      OCTROI_TOKEN_KEY_FILE: join(dir, 'token-signer.pem'),
+    },
+  });
+  await subd.start();
+});
+
+after(async () => {
+  const failures = [];
+  for (const one of [subd, payd, proxy, admin, nats, redis, postgres]) {
+    try {
+      await (one?.stop ? one.stop() : one?.close());
+    } catch (error) {
+      failures.push(error);
+    }
+  }
+  if (dir) removeDirectory(dir);
+  if (failures.length) throw failures[0];
+});
+
+test('a refund takes what was rolled into the grant with it, and a reorganisation gives it back', async () => {
+  const slot = new Slot();
+  const first = slot.add('seen');
+  await slot.move(first, 'confirmed');
+  const second = slot.add('seen');
+  await slot.move(second, 'confirmed');
+  assert.equal((await slot.record()).tier, 'large');
+  await slot.move(second, 'refunded');
+  assert.equal((await slot.record()).state, 'suspended'); // not the first again: its rest was paid back too
+  await slot.move(second, 'confirmed');
+  assert.deepEqual([(await slot.record()).state, (await slot.record()).tier], ['active', 'large']);
+  await slot.move(second, 'refunded');
+  const next = slot.add('seen', { seq: 4 });
+  await slot.move(next, 'confirmed');
+  assert.deepEqual([(await slot.record()).state, (await slot.record()).tier], ['active', 'vast']);
+  await slot.move(next, 'orphaned');
+  assert.equal((await slot.record()).state, 'suspended');
+  await slot.move(second, 'orphaned'); // the payment and its refund are gone: the first stands again
+  assert.deepEqual([(await slot.record()).state, (await slot.record()).tier], ['active', 'small']);
+});
+
+test('a payment that was refunded before it was ever confirmed ends what it was paid for', async () => {
+  const slot = new Slot();
+  const first = slot.add('seen');
+  await slot.move(first, 'confirmed');
+  const renewal = slot.add('seen');
+  await slot.move(renewal, 'refunded');
+  assert.equal((await slot.record()).state, 'suspended');
+  await slot.move(renewal, 'seen'); // its refund left the chain
+  assert.deepEqual([(await slot.record()).state, (await slot.record()).tier], ['active', 'small']);
+});
+
+test('a refund of what we do not sell is answered and makes nothing', async () => {
+  const slot = new Slot();
+  const payment = slot.add('rejected', { service: 'unheard-of' });
+  await slot.move(payment, 'refunded');
+  assert.equal(postgres.rows(`SELECT count(*)::int AS n FROM subscriptions.subscription WHERE subscriber = '${slot.subscriber}'`)[0].n, 0);
+});
+
+test('a refund that no hint told of is found', async () => {
+  const slot = new Slot();
+  await slot.move(slot.add('seen'), 'confirmed');
+  slot.set(slot.payments[0], 'refunded');
+  await waitUntil('the sweep', async () => (await slot.record()).state === 'suspended', { timeout: 25_000 });
+});
+
+// A payment's own revisions come in their order (subd reads the row as it is), those of different payments in any.
+test('any order of arrival ends in the same grant', async () => {
+  let seed = 0x5eed;
+  const random = (n) => {
+    seed = (Math.imul(seed, 1103515245) + 12345) & 0x7fffffff;
+    return (seed >> 8) % n;
+  };
+  const states = ['confirmed', 'refunded', 'orphaned', 'confirmed', 'activated', 'seen'];
+  const slots = [];
+  batch = [];
+  for (let n = 0; n < 25; n++) {
+    const slot = new Slot();
+    const count = 2 + random(4);
+    for (let seq = 1; seq <= count; seq++) slot.add('seen', { seq });
+    slots.push(slot);
+  }
+  for (let round = 0; round < 3; round++) {
+    const hints = [];
+    for (const slot of slots) {
+      for (const payment of slot.payments) {
+        if (round > 0 && random(2)) continue;
+        slot.set(payment, states[random(states.length)]);
+        hints.push({ slot, payment, order: random(1000) });
+      }
+    }
+    send();
+    for (const { slot, payment } of hints.sort((a, b) => a.order - b.order)) slot.hint(payment);
+    await Promise.all(hints.map(({ slot, payment }) => slot.heard(payment)));
+    const rows = postgres.rows('SELECT id, state, payment_id, seq, tier FROM subscriptions.subscription');
+    for (const slot of slots) {
+      const { grant } = slot;
+      const row = rows.find(({ id }) => id === slot.id);
+      const what = JSON.stringify(slot.payments.map(({ seq, state }) => [seq, state]));
+      if (grant) {
+        assert.deepEqual(row, { id: slot.id, state: 'active', payment_id: grant.id, seq: grant.seq, tier: PLANS[grant.seq] }, what);
+      } else if (row) assert.ok(row.payment_id === null && row.state !== 'active', what);
+    }
+  }
+  batch = null;
+});
+
+test('what is paid for a revoked subscription is refused each time that it is told of, what was used is not', async () => {
+  const slot = new Slot();
+  const used = slot.add('seen');
+  await slot.move(used, 'confirmed');
+  await admin.request('octroi.v1.admin.subd.revoke', { subscription: slot.id, reason: 'fraud', actor: 'key_1' });
+  const late = slot.add('seen');
+  await slot.move(late, 'confirmed');
+  slot.hint(late);
+  const of = (payment) => told.filter((t) => t.payment_id === payment.id);
+  await waitUntil('it to be told again', () => of(late).length >= 2);
+  assert.ok(of(late).every(({ refused }) => refused === 'revoked'));
+  await slot.move(used, 'orphaned');
+  await slot.move(used, 'confirmed'); // mined again: it had its time
+  assert.ok(of(used).every(({ refused }) => refused === undefined));
+  await slot.move(late, 'refunded');
+  assert.equal(of(late).at(-1).refused, undefined);
+  assert.equal((await slot.record()).state, 'revoked');
+});
