@@ -19,8 +19,9 @@ struct payd {
     struct pg *pg;
     struct bus *bus;
     atomic_bool stop;
-    atomic_int follower;   /* 0: the database is not ready yet */
-    _Atomic int64_t epoch; /* 0: this instance does not lead */
+    atomic_int follower;     /* 0: the database is not ready yet */
+    _Atomic int64_t epoch;   /* 0: this instance does not lead */
+    atomic_bool refund_held; /* what should be sent back unasked cannot be; told of once */
     pthread_mutex_t lock;
     pthread_cond_t woken; /* stop was set, or there is something for the relay */
     uint64_t hints;       /* grows with each reason to look into the outbox */

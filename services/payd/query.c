@@ -26,7 +26,9 @@ static const struct pg_stmt payment_stmt = {
     "payment",
     "SELECT p.*, f.cursor_number, f.chain_id, f.contract, extract(epoch FROM seen_at)::bigint AS "
     "seen_s, floor(extract(epoch FROM confirmed_at))::bigint AS confirmed_s, extract(epoch FROM "
-    "activated_at)::bigint AS activated_s, extract(epoch FROM refunded_at)::bigint AS refunded_s "
+    "activated_at)::bigint AS activated_s, extract(epoch FROM refunded_at)::bigint AS refunded_s, "
+    "(SELECT j.state FROM wallet_job j WHERE j.follower = p.follower AND j.key = 'refund:' || "
+    "p.id) AS refund_state "
     "FROM payment p JOIN follower f ON f.id = p.follower "
     "WHERE p.id = $1"};
 static const struct pg_stmt receipt_stmt = {
@@ -140,11 +142,13 @@ static void put_terms(json_t *out, const PGresult *row)
 
 static json_t *refund_json(const PGresult *row)
 {
-    if (pg_null(row, 0, "refund_tx"))
+    bool mined = !pg_null(row, 0, "refund_tx"), asked = !pg_null(row, 0, "refund_state");
+    if (!mined && !asked)
         return json_null();
     json_t *out = json_object();
+    put(out, "state", asked ? text_json(row, "refund_state") : json_string("mined"));
     put(out, "tx_hash", text_json(row, "refund_tx"));
-    put(out, "block_number", json_integer(pg_int(row, 0, "refund_block")));
+    put(out, "block_number", mined ? json_integer(pg_int(row, 0, "refund_block")) : json_null());
     put(out, "amount", text_json(row, "refund_amount"));
     put(out, "at", time_json(row, "refunded_s"));
     return out;

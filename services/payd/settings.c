@@ -197,6 +197,16 @@ static const struct config_schema receipts_schema = {
     "receipts", sizeof(struct settings_receipts), receipts_fields, ARRAY_LEN(receipts_fields), NULL,
     NULL};
 
+static const struct config_field refunds_fields[] = {
+    CONFIG_FIELD(struct settings_refunds, revoked, "revoked", CONFIG_BOOL, .fallback = "true",
+                 .doc = "a payment that came to a revoked subscription is sent back, and a "
+                        "revocation by an operator is written to the chain, where there is a "
+                        "wallet"),
+};
+static const struct config_schema refunds_schema = {"refunds",      sizeof(struct settings_refunds),
+                                                    refunds_fields, ARRAY_LEN(refunds_fields),
+                                                    NULL,           NULL};
+
 static const struct config_field root_fields[] = {
     SERVICE_CONFIG_FIELDS(struct settings, service, "127.0.0.1:9482"),
     CONFIG_FIELD(struct settings, http, "http", CONFIG_SECTION, .section = &http_schema,
@@ -213,6 +223,8 @@ static const struct config_field root_fields[] = {
                  .doc = "telling anyone"),
     CONFIG_FIELD(struct settings, receipts, "receipts", CONFIG_SECTION, .section = &receipts_schema,
                  .doc = "signed proofs of confirmed payments"),
+    CONFIG_FIELD(struct settings, refunds, "refunds", CONFIG_SECTION, .section = &refunds_schema,
+                 .doc = "what is sent back unasked"),
     CONFIG_FIELD(struct settings, wallet, "wallet", CONFIG_SECTION, .section = &wallet_schema,
                  .doc = "the operator's wallet: refunds, revocations and withdrawals on the chain"),
 };

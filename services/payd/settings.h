@@ -60,6 +60,10 @@ struct settings_wallet {
     int64_t poll_ms;
 };
 
+struct settings_refunds {
+    bool revoked;
+};
+
 struct settings_events {
     int64_t keep_ms, max_rows;
 };
@@ -78,6 +82,7 @@ struct settings {
     struct settings_events events;
     struct settings_receipts receipts;
     struct settings_wallet wallet;
+    struct settings_refunds refunds;
 };
 
 extern const struct config_schema settings_schema;

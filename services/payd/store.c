@@ -309,7 +309,7 @@ int store_beat(struct store *store, struct err *err)
     return 0;
 }
 
-static int applied_write(struct pg_conn *conn, const char *payment, int64_t revision,
+static int applied_write(struct pg_conn *conn, const char *payment, int64_t revision, bool refused,
                          struct moves *moves, bool *known, bool *current, struct err *err)
 {
     AUTO_PG_RESULT PGresult *row = NULL;
@@ -327,7 +327,7 @@ static int applied_write(struct pg_conn *conn, const char *payment, int64_t revi
         return -1;
     int64_t now = pg_int(row, 0, "revision");
     from.block = pg_int(row, 0, "block_number");
-    if (from.state == LEDGER_CONFIRMED && now == revision) {
+    if (from.state == LEDGER_CONFIRMED && now == revision && !refused) {
         *current = true;
         return move_write(conn, &from, LEDGER_APPLIED, NULL, 0, moves, err);
     }
@@ -338,13 +338,13 @@ static int applied_write(struct pg_conn *conn, const char *payment, int64_t revi
     return 0;
 }
 
-int store_applied(struct pg_conn *conn, const char *payment, int64_t revision,
+int store_applied(struct pg_conn *conn, const char *payment, int64_t revision, bool refused,
                   struct metrics *metrics, bool *known, bool *current, struct err *err)
 {
     AUTO_MOVES struct moves moves = {0};
     if (pg_begin(conn, err) != 0)
         return -1;
-    if (applied_write(conn, payment, revision, &moves, known, current, err) != 0) {
+    if (applied_write(conn, payment, revision, refused, &moves, known, current, err) != 0) {
         pg_rollback(conn);
         return -1;
     }

@@ -48,9 +48,9 @@ int store_waiting(struct store *store, int64_t at_most, struct follow_cursor *ne
 int store_beat(struct store *store, struct err *err) MUST_USE;
 
 /* subd applied the payment as it was at `revision`: hints up to it are done, and confirmed becomes
- * activated. Any instance; twice is once. *known is false where there is no such payment, *current
- * where the payment has moved on since and subd must read it again. */
-int store_applied(struct pg_conn *conn, const char *payment, int64_t revision,
+ * activated, unless subd refused to. Any instance; twice is once. *known is false where there is no
+ * such payment, *current where the payment has moved on since and subd must read it again. */
+int store_applied(struct pg_conn *conn, const char *payment, int64_t revision, bool refused,
                   struct metrics *metrics, bool *known, bool *current, struct err *err) MUST_USE;
 
 #endif

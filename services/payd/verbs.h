@@ -1,4 +1,5 @@
-/* payd's verbs on the bus: chain.slot, chain.status, payment.activated. Every instance answers. */
+/* payd's verbs on the bus: chain.slot, chain.status, payment.activated, and what an operator asks
+ * of the wallet. Every instance answers. */
 #ifndef PAYD_VERBS_H
 #define PAYD_VERBS_H
 

@@ -3,25 +3,30 @@
  * health as every instance sees it, by the age of the leader's last successful poll. */
 #include "services/payd/watch.h"
 
+#include "libcommon/clock.h"
 #include "libcommon/log.h"
 #include "services/payd/gauges.h"
 #include "services/payd/ledger.h"
 #include "services/payd/query.h"
+#include "services/payd/refunds.h"
 #include "services/payd/store.h"
 #include "services/payd/verbs.h"
+#include "services/payd/wallet.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#define EVERY_MS   1000
-#define COUNT_EACH 5 /* turns */
-#define AWAY_MS    500
+#define EVERY_MS    1000
+#define COUNT_EACH  5 /* turns */
+#define SPREAD_EACH 5
+#define AWAY_MS     500
 
 struct watch {
     struct payd *payd;
     pthread_t thread;
     struct verbs *verbs; /* NULL: the database is not ready yet */
     bool told;
+    bool spread_failed; /* and was told of */
     unsigned turns;
     int64_t started_at; /* monotonic ms */
 };
@@ -73,6 +78,27 @@ static void count(struct payd *payd, struct pg_conn *conn)
         metric_set(metrics_cell(payd->metrics, GAUGES_EVENT_OUTBOX, NULL), hints);
         metric_set(metrics_cell(payd->metrics, GAUGES_EVENT_OUTBOX_AGE, NULL), age);
     }
+}
+
+/* What subd has revoked is revoked on the chain too, or it could be paid for again. */
+static void spread_revocations(struct watch *watch, struct pg_conn *conn)
+{
+    struct payd *payd = watch->payd;
+    struct err err = {{0}};
+    int64_t added = 0;
+    struct refunds refunds = {.conn = conn,
+                              .follower = atomic_load(&payd->follower),
+                              .target = &payd->target,
+                              .now_s = clock_wall_s(&clock_system),
+                              .wallet = wallet_configured(payd)};
+    if (!payd->settings->refunds.revoked)
+        return;
+    bool failed = refunds_spread(&refunds, &added, &err) != 0;
+    if (failed && !watch->spread_failed)
+        log_warn("revocations cannot be written to the chain", LOG_STR(ERROR, err.msg));
+    if (added > 0)
+        log_info("revocations are written to the chain", LOG_INT(COUNT, added));
+    watch->spread_failed = failed;
 }
 
 /* Without the chain everything that was bought goes on; nothing new is confirmed or quoted. */
@@ -131,6 +157,8 @@ static void turn(struct watch *watch)
         query_status(conn, atomic_load(&payd->follower), &status, &err) != 0)
         return;
     show_status(watch, &status);
+    if (watch->turns % SPREAD_EACH == SPREAD_EACH - 1 && atomic_load(&payd->epoch) != 0)
+        spread_revocations(watch, conn);
     if (watch->turns++ % COUNT_EACH == 0)
         count(payd, conn);
 }

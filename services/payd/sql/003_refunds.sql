@@ -73,6 +73,32 @@ CREATE TRIGGER transfer_event_append_only BEFORE UPDATE OR DELETE ON transfer_ev
 CREATE TRIGGER transfer_event_no_truncate BEFORE TRUNCATE ON transfer_event
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
+-- Subscriptions that subd has revoked and whose slot the chain has not, a few: none that is under way, or failed or
+-- was done a short while ago (the chain is read a little later). Nothing where subd's view cannot be read.
+CREATE FUNCTION revoked_elsewhere(wanted int) RETURNS TABLE (subscription text, subscriber text, service_id text)
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN QUERY EXECUTE
+        'SELECT s.id, p.subscriber, p.service_id
+           FROM subscriptions.subscription_v1 s
+           JOIN LATERAL (SELECT q.subscriber, q.service_id FROM payment q
+                          WHERE q.subscription = s.id AND q.follower = $1 LIMIT 1) p ON true
+          WHERE s.state = ''revoked''
+            AND NOT coalesce((SELECT e.revoked FROM slot_event e
+                               WHERE e.follower = $1 AND e.subscriber = p.subscriber AND e.service_id = p.service_id
+                                 AND e.kind = ''revoked''
+                               ORDER BY e.block_number DESC, e.log_index DESC LIMIT 1), false)
+            AND NOT EXISTS (SELECT FROM wallet_job j
+                             WHERE j.follower = $1 AND j.target = s.id AND j.kind IN (''revoke'', ''unrevoke'')
+                               AND (j.state IN (''queued'', ''sent'', ''mined'')
+                                    OR j.updated_at > clock_timestamp() - interval ''10 minutes''))
+          ORDER BY s.id LIMIT 16' USING wanted;
+EXCEPTION
+    WHEN undefined_table OR invalid_schema_name OR insufficient_privilege OR undefined_column THEN
+        RETURN;
+END
+$$;
+
 -- What a transfer's event says. `before` is the state that was left, NULL for the first.
 CREATE FUNCTION transfer_event_data(t transfer, before text) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$
     SELECT jsonb_build_object(
