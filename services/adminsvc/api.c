@@ -7,57 +7,18 @@
 #include "services/adminsvc/call.h"
 #include "services/adminsvc/cursor.h"
 #include "services/adminsvc/gauges.h"
+#include "services/adminsvc/page.h"
 #include "services/adminsvc/subs.h"
+#include "services/adminsvc/treasury.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#define BODY_MAX      4096
-#define LIMIT_DEFAULT 50
-#define LIMIT_MAX     200
-#define REASON_MAX    256
-
-/* -1: refused. */
-static int query_limit(struct call *call, int64_t *out)
-{
-    const char *text = http_query(call->request, "limit");
-    *out = LIMIT_DEFAULT;
-    if (text == NULL)
-        return 0;
-    if (strlen(text) <= 3 && strspn(text, "0123456789") == strlen(text))
-        *out = strtol(text, NULL, 10);
-    else
-        *out = 0;
-    if (*out >= 1 && *out <= LIMIT_MAX)
-        return 0;
-    call_refuse(call, PROBLEM_INVALID_FIELD, "limit: must be 1 to %d", LIMIT_MAX);
-    return -1;
-}
+#define BODY_MAX 4096
 
 static bool is_seq(const char *text, size_t len)
 {
     return len >= 1 && len <= 18 && strspn(text, "0123456789") == len;
-}
-
-static int query_cursor(struct call *call, char kind, bool (*valid)(const char *text, size_t len),
-                        char *position, size_t size)
-{
-    const char *text = http_query(call->request, "cursor");
-    position[0] = '\0';
-    if (text == NULL ||
-        (cursor_decode(kind, text, position, size) == 0 && valid(position, strlen(position))))
-        return 0;
-    call_refuse(call, PROBLEM_INVALID_FIELD, "cursor: must be the next_cursor of an earlier page");
-    return -1;
-}
-
-static json_t *page_json(json_t *items, char kind, const char *next)
-{
-    char cursor[CURSOR_MAX];
-    if (next[0] == '\0')
-        return json_pack("{s:o, s:n}", "items", items, "next_cursor");
-    cursor_encode(kind, next, cursor);
-    return json_pack("{s:o, s:s}", "items", items, "next_cursor", cursor);
 }
 
 static int filter_state(struct call *call, const char **out)
@@ -85,22 +46,6 @@ static int filter_service(struct call *call, const char **out)
     return -1;
 }
 
-static int filter_subscriber(struct call *call, char out[43])
-{
-    const char *text = http_query(call->request, "subscriber");
-    uint8_t address[20];
-    struct err err;
-    out[0] = '\0';
-    if (text == NULL || text[0] == '\0')
-        return 0;
-    if (hex_address(text, address, &err) != 0) {
-        call_refuse(call, PROBLEM_INVALID_FIELD, "subscriber: %s", err.msg);
-        return -1;
-    }
-    hex_encode(address, sizeof(address), out);
-    return 0;
-}
-
 static void list_subscriptions(struct call *call)
 {
     struct subs_filter filter = {0};
@@ -110,8 +55,8 @@ static void list_subscriptions(struct call *call)
     bool more;
     struct err err;
     if (filter_state(call, &filter.state) != 0 || filter_service(call, &filter.service) != 0 ||
-        filter_subscriber(call, subscriber) != 0 || query_limit(call, &filter.limit) != 0 ||
-        query_cursor(call, 's', sub_id_valid, after, sizeof(after)) != 0)
+        page_subscriber(call, subscriber) != 0 || page_limit(call, &filter.limit) != 0 ||
+        page_cursor(call, 's', sub_id_valid, after, sizeof(after)) != 0)
         return;
     filter.subscriber = subscriber;
     filter.after = after;
@@ -153,31 +98,6 @@ static void get_subscription(struct call *call)
         call_done(call, 200, record);
 }
 
-/* subd answers "<problem>: <message>"; anything else is its being away. */
-static void refuse_revocation(struct call *call, const struct err *err)
-{
-    char name[40] = "";
-    enum problem problem;
-    size_t len = strcspn(err->msg, ":");
-    if (len < sizeof(name) && err->msg[len] == ':')
-        memcpy(name, err->msg, len);
-    if (name[0] != '\0' && problem_find(name, &problem) == 0) {
-        call_refuse(call, problem, "%.250s", err->msg + len + 1 + strspn(err->msg + len + 1, " "));
-        return;
-    }
-    call_refuse(call, PROBLEM_UNAVAILABLE, "the owner of subscriptions did not answer");
-}
-
-/* NULL: refused. */
-static const char *body_text(struct call *call, json_t *body, const char *field, size_t max)
-{
-    const char *text = http_json_string(call->request, body, field, max);
-    if (text == NULL || text[0] != '\0')
-        return text;
-    call_refuse(call, PROBLEM_INVALID_FIELD, "%s: must not be empty", field);
-    return NULL;
-}
-
 static void revoke_subscription(struct call *call)
 {
     static const char *const fields[] = {"reason", NULL};
@@ -187,7 +107,7 @@ static void revoke_subscription(struct call *call)
     struct err err;
     if (body == NULL || http_json_only(call->request, body, fields) != 0)
         return;
-    const char *reason = body_text(call, body, "reason", REASON_MAX);
+    const char *reason = page_text(call, body, "reason", PAGE_REASON_MAX);
     if (reason == NULL)
         return;
     call->detail = json_pack("{s:s}", "reason", reason);
@@ -195,7 +115,7 @@ static void revoke_subscription(struct call *call)
         return;
     if (sub_client_revoke(call->admin->bus, id, reason, call->who.id,
                           call->admin->settings->timeout_ms, &record, &err) != 0)
-        refuse_revocation(call, &err);
+        page_refuse(call, "the owner of subscriptions", &err);
     else
         call_done(call, 200, json_pack("{s:o}", "record", sub_record_encode(&record)));
 }
@@ -227,7 +147,7 @@ static int read_new_key(struct call *call, enum keys_role *role, const char **la
             return -1;
         }
     }
-    *label = body_text(call, body, "label", KEYS_LABEL);
+    *label = page_text(call, body, "label", KEYS_LABEL);
     return *label != NULL ? 0 : -1;
 }
 
@@ -286,8 +206,8 @@ static void list_audit(struct call *call)
     int64_t limit, last;
     json_t *items = NULL;
     struct err err;
-    if (query_limit(call, &limit) != 0 ||
-        query_cursor(call, 'a', is_seq, position, sizeof(position)) != 0)
+    if (page_limit(call, &limit) != 0 ||
+        page_cursor(call, 'a', is_seq, position, sizeof(position)) != 0)
         return;
     if (audit_page(call->conn, strtoll(position, NULL, 10), limit, &items, &last, &err) != 0) {
         call_failed(call, &err);
@@ -328,6 +248,12 @@ CALL(delete_key, "key.delete", KEYS_OWNER, remove_key)
 CALL(get_subscriptions, "subscription.list", KEYS_VIEWER, list_subscriptions)
 CALL(get_one_subscription, "subscription.get", KEYS_VIEWER, get_subscription)
 CALL(post_revoke, "subscription.revoke", KEYS_OPERATOR, revoke_subscription)
+CALL(get_payments, "payment.list", KEYS_VIEWER, treasury_payments)
+CALL(get_payment, "payment.get", KEYS_VIEWER, treasury_payment)
+CALL(post_refund, "payment.refund", KEYS_OPERATOR, treasury_refund_payment)
+CALL(get_transfers, "transfer.list", KEYS_VIEWER, treasury_transfers)
+CALL(post_transfer_refund, "transfer.refund", KEYS_OPERATOR, treasury_refund_transfer)
+CALL(post_withdrawal, "withdrawal.create", KEYS_OPERATOR, treasury_withdrawal)
 CALL(get_audit, "audit.list", KEYS_OPERATOR, list_audit)
 CALL(get_verify, "audit.verify", KEYS_OPERATOR, verify_audit)
 
@@ -338,6 +264,12 @@ static const struct http_route routes[] = {
     {"GET", "/admin/v1/subscriptions", get_subscriptions, HTTP_NO_STORE, 0},
     {"GET", "/admin/v1/subscriptions/{id}", get_one_subscription, HTTP_NO_STORE, 0},
     {"POST", "/admin/v1/subscriptions/{id}/revoke", post_revoke, HTTP_NO_STORE, BODY_MAX},
+    {"GET", "/admin/v1/payments", get_payments, HTTP_NO_STORE, 0},
+    {"GET", "/admin/v1/payments/{id}", get_payment, HTTP_NO_STORE, 0},
+    {"POST", "/admin/v1/payments/{id}/refund", post_refund, HTTP_NO_STORE, BODY_MAX},
+    {"GET", "/admin/v1/transfers", get_transfers, HTTP_NO_STORE, 0},
+    {"POST", "/admin/v1/transfers/{id}/refund", post_transfer_refund, HTTP_NO_STORE, BODY_MAX},
+    {"POST", "/admin/v1/withdrawals", post_withdrawal, HTTP_NO_STORE, BODY_MAX},
     {"GET", "/admin/v1/audit", get_audit, HTTP_NO_STORE, 0},
     {"GET", "/admin/v1/audit/verify", get_verify, HTTP_NO_STORE, 0},
 };
