@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
-import { createPublicClient, createWalletClient, defineChain, http, keccak256, encodeAbiParameters, parseAbi, parseSignature, signatureToCompactSignature } from 'viem';
+import { createPublicClient, createWalletClient, defineChain, http, keccak256, encodeAbiParameters, parseAbi, parseSignature, signatureToCompactSignature, toHex } from 'viem';
 import { privateKeyToAccount } from 'viem/accounts';
 
 import { packTerms, quoteDigest, quoteTypedData, serviceId, subscriptionId, validUntilMinute } from '../../contracts/script/terms.mjs';
@@ -24,12 +24,14 @@ const abi = parseAbi([
   'function approve(address spender, uint256 amount) returns (bool)',
   'function transfer(address to, uint256 amount) returns (bool)',
   'function balanceOf(address) view returns (uint256)',
+  'function grantRole(bytes32 role, address account)',
 ]);
 const MNEMONIC = 'test test test test test test test test test test test junk';
 const admin = privateKeyToAccount(accounts[0]);
 const signer = privateKeyToAccount(accounts[1]);
 const payer = privateKeyToAccount(accounts[2]);
 const operator = privateKeyToAccount(accounts[3]); // index 3 of the mnemonic: payd's wallet
+const colleague = privateKeyToAccount(accounts[4]); // may refund too, by hand
 
 let dir;
 let postgres;
@@ -138,26 +140,6 @@ const done = (ask) => waitUntil('the wallet to be done', async () => {
   return what.state === 'done' && what;
 }, { timeout: 30_000, interval: 100 });
 
-// Plays payd's wallet: sends what is queued and says so.
-let playing = false;
-async function playWallet() {
-  if (playing) return;
-  playing = true;
-  try {
-    await playOne();
-  } finally {
-    playing = false;
-  }
-}
-async function playOne() {
-  const [job] = postgres.rows("select id, data from payments.wallet_job where state = 'queued' order by id limit 1");
-  if (!job) return;
-  const hash = await wallet.sendTransaction({ account: operator, to: deployment.contract, data: job.data, gas: 400_000n });
-  const receipt = await client.waitForTransactionReceipt({ hash });
-  postgres.sql(`update payments.wallet_job set state = '${receipt.status === 'success' ? 'done' : 'failed'}', tx_hash = '${hash}', updated_at = clock_timestamp() where id = ${job.id}`);
-}
-let player;
-
 before(async () => {
   dir = temporaryDirectory('refunds');
   writeFileSync(join(dir, 'mnemonic'), `${MNEMONIC}\n`, { mode: 0o600 });
@@ -165,16 +147,16 @@ before(async () => {
   nats = new Nats({ dir: join(dir, 'nats') });
   chain = new Chain({ dir: join(dir, 'chain') });
   await Promise.all([postgres.start(), nats.start(), chain.start()]);
-  deployment = chain.deploy({ signer: signer.address, payee: privateKeyToAccount(accounts[4]).address, operator: operator.address });
+  deployment = chain.deploy({ signer: signer.address, payee: colleague.address, operator: operator.address });
   const definition = defineChain({ id: chain.chainId, name: 'test', nativeCurrency: { name: 'x', symbol: 'x', decimals: 18 }, rpcUrls: { default: { http: [chain.url] } } });
   const transport = http(chain.url);
   client = createPublicClient({ chain: definition, transport, pollingInterval: 20, cacheTime: 0 });
   wallet = createWalletClient({ account: payer, chain: definition, transport });
+  await mined(await send(admin, 'grantRole', [keccak256(toHex('REFUNDER_ROLE')), colleague.address]));
   await mined(await send(payer, 'mint', [payer.address, 10n ** 15n], deployment.token));
   await mined(await send(payer, 'approve', [deployment.contract, 10n ** 15n], deployment.token));
   const connect = (user, password = nats.passwords[user]) => new Bus({ port: nats.port, user, password }).connect();
   [quoted, subd, adminsvc, tester] = await Promise.all([connect('quoted'), connect('subd'), connect('adminsvc'), connect('tester', 'tester')]);
-  player = setInterval(() => playWallet().catch(() => {}), 200);
   // subd's view, as payd reads it.
   postgres.sql(`SET ROLE octroi_subd; CREATE TABLE subscriptions.subscription_v1 (id text, state text);
     GRANT USAGE ON SCHEMA subscriptions TO octroi_payd; GRANT SELECT ON subscriptions.subscription_v1 TO octroi_payd`);
@@ -186,7 +168,6 @@ afterEach(async () => {
 });
 
 after(async () => {
-  clearInterval(player);
   const failures = [];
   for (const one of [node, quoted, subd, adminsvc, tester, chain, nats, postgres]) {
     try {
@@ -254,7 +235,7 @@ test('what cannot be refunded is refused with the reason', async () => {
   assert.match((await refund(first)).error.message, /later payment/);
 
   // A refund that somebody made by hand.
-  await mined(await send(operator, 'refund', [payer.address, second.serviceId, second.token, second.seq, 3_000_000n]));
+  await mined(await send(colleague, 'refund', [payer.address, second.serviceId, second.token, second.seq, 3_000_000n]));
   const { refund: byHand } = await inState(second, 'refunded');
   assert.equal(byHand.state, 'mined');
   const { error } = await refund(second);
@@ -286,7 +267,7 @@ test('a refund whose block leaves the chain is taken back, with its payment or w
   await payd('undone');
   const quote = await active('undone');
   await chain.mine(3);
-  const by = (seq) => send(operator, 'refund', [payer.address, quote.serviceId, quote.token, seq, 1_000_000n]);
+  const by = (seq) => send(colleague, 'refund', [payer.address, quote.serviceId, quote.token, seq, 1_000_000n]);
   await mined(await by(quote.seq));
   const { revision } = await inState(quote, 'refunded');
   assert.deepEqual(await activate(quote, revision), { ok: true });
@@ -314,7 +295,7 @@ test('a refund whose block leaves the chain is taken back, with its payment or w
     const one = (account, functionName, args, tip) => wallet.writeContract({ account, address: deployment.contract, abi, functionName, args, gas: 400_000n, maxFeePerGas: 50_000_000_000n, maxPriorityFeePerGas: tip });
     const sent = [
       await one(payer, 'pay', [quote.serviceId, quote.token, quote.terms, quote.r, quote.vs], 2_000_000_000n),
-      await one(operator, 'refund', [payer.address, quote.serviceId, quote.token, quote.seq, 1_000_000n], 1n),
+      await one(colleague, 'refund', [payer.address, quote.serviceId, quote.token, quote.seq, 1_000_000n], 1n),
     ];
     await chain.mine(1);
     const receipts = [];
@@ -439,7 +420,7 @@ test('without a wallet it says so, keeps nothing, and tells of it once', async (
 
 test('the signer is the one that the contract names', async () => {
   await payd('signer');
-  const other = privateKeyToAccount(accounts[4]).address;
+  const other = colleague.address;
   assert.equal((await slot('signer')).signer, signer.address);
   await mined(await send(admin, 'setSigner', [other, 0n]));
   await waitUntil('the new one', async () => (await slot('signer')).signer === other);
