@@ -179,12 +179,61 @@ static int decode_strings(struct walk *walk, const struct config_field *field,
     return 0;
 }
 
+static char *escape_dollars(struct walk *walk, const char *text, size_t len)
+{
+    AUTO_BUF struct buf out = {0};
+
+    for (size_t i = 0; i < len; i++)
+        buf_puts(&out, text[i] == '$' ? "$$" : (char[]){text[i], '\0'});
+    return config_arena_strndup(walk->arena, out.len > 0 ? out.data : "", out.len);
+}
+
+/* "a, b" instead of [a, b], so that one variable can name several. What came out of a variable is
+ * not expanded again. */
+static int split_scalar(struct walk *walk, const struct config_node *node, struct config_node *out,
+                        const struct place *place)
+{
+    const char *text;
+    bool expanded;
+
+    if (expand(walk, node, &text, &expanded, place) != 0)
+        return -1;
+    *out = (struct config_node){.kind = CONFIG_NODE_LIST, .line = node->line};
+    for (const char *at = text; *at != '\0';) {
+        at += strspn(at, " ,");
+        size_t len = strcspn(at, ",");
+        const char *next = at + len;
+        while (len > 0 && at[len - 1] == ' ')
+            len--;
+        if (len > 0) {
+            struct config_node *item = config_arena_alloc(walk->arena, sizeof(*item));
+            item->line = node->line;
+            item->text = escape_dollars(walk, at, len);
+            item->len = strlen(item->text);
+            if (out->last != NULL)
+                out->last->next = item;
+            else
+                out->first = item;
+            out->last = item;
+            out->count++;
+        }
+        at = next;
+    }
+    return 0;
+}
+
 static int decode_items(struct walk *walk, const struct config_field *field,
                         const struct config_node *node, struct config_list *out,
                         const struct place *place)
 {
     bool map = field->kind == CONFIG_MAP;
+    struct config_node split;
 
+    if (!map && node->kind == CONFIG_NODE_SCALAR && field->section->scalar_field != NULL) {
+        if (split_scalar(walk, node, &split, place) != 0)
+            return -1;
+        node = &split;
+    }
     if (node->kind != (map ? CONFIG_NODE_MAP : CONFIG_NODE_LIST)) {
         err_set(walk->err, map ? "must be a map of sections by name"
                                : "must be a list; each entry starts with a dash");

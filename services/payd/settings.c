@@ -72,7 +72,9 @@ static const struct config_field chain_fields[] = {
                  .doc = "file that contracts/script/deploy.mjs wrote"),
     CONFIG_FIELD(struct settings_chain, rpc, "rpc", CONFIG_LIST, .required = true, .min = 1,
                  .max = 16, .section = &rpc_schema,
-                 .doc = "JSON-RPC endpoints in the order in which they are asked"),
+                 .doc =
+                     "JSON-RPC endpoints in the order in which they are asked; one text may hold "
+                     "several URLs, by commas"),
     CONFIG_FIELD(struct settings_chain, tokens, "tokens", CONFIG_LIST, .max = TOKENS_MAX,
                  .section = &token_schema,
                  .doc = "tokens that quotes may name; absent: the deployment file's, else any"),

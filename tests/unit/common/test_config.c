@@ -343,6 +343,26 @@ static void test_size(void **state)
     expect_error(value.data, value.len, "longer than 64 KiB");
 }
 
+/* One variable may name several entries of a list. */
+static void test_list_as_text(void **state)
+{
+    (void)state;
+    setenv("OCTROI_TEST_TEXT", "http://a, b$1 ,", 1);
+    struct config *config = parse("backends: \"${OCTROI_TEST_TEXT}\"\n");
+    const struct root *root = config_root(config);
+    const struct inner *items = root->backends.items;
+    assert_int_equal(root->backends.count, 2);
+    assert_string_equal(items[0].url, "http://a");
+    assert_string_equal(items[1].url, "b$1");
+    config_free(&config);
+    config = parse("backends: a\n");
+    root = config_root(config);
+    assert_int_equal(root->backends.count, 1);
+    config_free(&config);
+    expect_error("backends: a,b,c\n", strlen("backends: a,b,c\n"), "at most 2");
+    unsetenv("OCTROI_TEST_TEXT");
+}
+
 static void test_expansion(void **state)
 {
     static const struct {
@@ -470,6 +490,7 @@ int main(void)
         cmocka_unit_test(test_nothing_means_default),
         cmocka_unit_test(test_an_empty_optional_section_is_there),
         cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_list_as_text),
         cmocka_unit_test(test_a_schema_without_keys),
         cmocka_unit_test(test_depth),
         cmocka_unit_test(test_size),
