@@ -47,7 +47,7 @@ async function keystoreKey(file) {
   }
 }
 
-async function deployer() {
+export async function deployer() {
   const { OCTROI_DEPLOYER_KEYSTORE: keystore, OCTROI_DEPLOYER_KEY_FILE: file } = process.env;
   let key;
   if (keystore) key = await keystoreKey(keystore);
