@@ -58,6 +58,7 @@ class Checks {
     };
     await holds('OPERATOR_ROLE', expected.operator, 'the operator');
     await holds('PAUSER_ROLE', expected.operator, 'the operator');
+    await holds('TREASURER_ROLE', expected.operator, 'the operator');
     await holds('TREASURER_ROLE', deployment.payee, 'the payee');
     await holds('REFUNDER_ROLE', deployment.refunder, 'the refunder');
     if (!expected.deployer || same(expected.deployer, admin)) return;

@@ -13,7 +13,7 @@ contract Octroi is PaymentProcessor, AccessToken, Receipts, UUPSUpgradeable {
     /// @param admin Holds DEFAULT_ADMIN_ROLE: settings and upgrades; hands over in two steps.
     /// @param signer Signs quotes.
     /// @param payee Is sent what is earned.
-    /// @param operator Revokes and pauses.
+    /// @param operator Revokes, pauses, and sends what is earned to the payee.
     /// @param feeRecipient Is sent the fees.
     /// @param feeBps The fee in basis points.
     /// @param tokens The tokens to be paid in, in the order of their indices.
@@ -53,6 +53,7 @@ contract Octroi is PaymentProcessor, AccessToken, Receipts, UUPSUpgradeable {
         _grantRole(PAUSER_ROLE, setup.admin);
         _grantRole(TREASURER_ROLE, setup.admin);
         _grantRole(TREASURER_ROLE, setup.payee);
+        _grantRole(TREASURER_ROLE, setup.operator);
         if (setup.refunder != address(0)) _grantRole(REFUNDER_ROLE, setup.refunder);
         if (setup.receiptSigner != address(0)) _setReceiptSigner(setup.receiptSigner);
     }

@@ -24,6 +24,7 @@ contract CoreTest is Fixture {
         assertTrue(octroi.hasRole(octroi.DEFAULT_ADMIN_ROLE(), admin));
         assertTrue(octroi.hasRole(octroi.TREASURER_ROLE(), admin));
         assertTrue(octroi.hasRole(octroi.TREASURER_ROLE(), payee));
+        assertTrue(octroi.hasRole(octroi.TREASURER_ROLE(), operator));
         assertTrue(octroi.hasRole(octroi.OPERATOR_ROLE(), operator));
         assertTrue(octroi.hasRole(octroi.PAUSER_ROLE(), operator));
         assertTrue(octroi.hasRole(octroi.PAUSER_ROLE(), admin));

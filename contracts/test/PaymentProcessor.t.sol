@@ -306,13 +306,13 @@ contract PaymentProcessorTest is Fixture {
 
     function test_withdrawalNeedsItsRole() public {
         bytes32 role = octroi.TREASURER_ROLE();
-        vm.startPrank(operator);
-        vm.expectRevert(missingRole(operator, role));
+        vm.startPrank(subscriber);
+        vm.expectRevert(missingRole(subscriber, role));
         octroi.withdraw(address(token));
-        vm.expectRevert(missingRole(operator, role));
+        vm.expectRevert(missingRole(subscriber, role));
         octroi.withdrawFees(address(token));
-        vm.expectRevert(missingRole(operator, 0));
-        octroi.rescue(address(token), operator);
+        vm.expectRevert(missingRole(subscriber, 0));
+        octroi.rescue(address(token), subscriber);
     }
 
     function test_aNewFeeSparesWhatHasLeftEscrow() public {
