@@ -5,7 +5,7 @@ import { Random } from './simchain.mjs';
 import { PLANS, UNKNOWN_PLAN } from './simulation.mjs';
 
 const WEIGHTS = {
-  mine: 30, pair: 5, burst: 1, revoke: 3, refund: 0, send: 2, sendBack: 1, changeSigner: 0.5, reorg: 16, await: 16, fault: 9, behind: 4, fork: 4, heal: 8, hold: 5, pause: 5, blink: 1.5, terminate: 2.5,
+  mine: 30, pair: 5, burst: 1, revoke: 3, refund: 5, send: 2, sendBack: 1, changeSigner: 0.5, reorg: 16, await: 16, fault: 9, behind: 4, fork: 4, heal: 8, hold: 5, pause: 5, blink: 1.5, terminate: 2.5,
   kill: 1.2, stall: 0.8, lock: 1, depose: 1, subd: 0.2, bus: 0.15,
 };
 const DISTURBANCES = { reorg: 4, mine: 2, kill: 1.2, killBoth: 0.3, stall: 0.6, terminate: 1, depose: 0.5, away: 2 };
