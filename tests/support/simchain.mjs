@@ -355,16 +355,21 @@ export class SimNode {
 
   follow(head) {
     this.fork = head;
-    // Seen from there, the blocks of ours above the fork are gone, and from here those of the fork.
-    for (let block = head; block && !this.chain.isCanonical(block); block = block.parent) block.lost = true;
-    let common = head;
-    while (!this.chain.isCanonical(common)) common = common.parent;
-    for (let i = common.number + 1; i < this.chain.canonical.length; i += 1) this.chain.canonical[i].lost = true;
+    this.hide();
+  }
+
+  // Seen from the fork, the blocks of ours above it are gone, also those that came since; and from here those of the fork.
+  hide() {
+    const { chain } = this;
+    let common = this.fork;
+    for (; !chain.isCanonical(common); common = common.parent) common.lost = true;
+    for (let i = common.number + 1; i < chain.canonical.length; i += 1) chain.canonical[i].lost = true;
   }
 
   serve(text, request, response) {
     const { fault } = this;
     this.calls += 1;
+    if (this.fork) this.hide();
     if (fault) {
       if (fault.left !== undefined && fault.left-- <= 0) this.fault = null;
       else if (this.spoil(fault, text, request, response)) return;
