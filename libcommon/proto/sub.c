@@ -36,6 +36,11 @@ const char *sub_kind_name(enum sub_kind kind)
     return kind_names[kind];
 }
 
+bool sub_limited(const struct sub_limits *limits, enum sub_kind kind)
+{
+    return limits->quota[kind] > 0 || (kind == SUB_REQUESTS && limits->requests_per_day > 0);
+}
+
 static bool is_address(const char *text, size_t len)
 {
     uint8_t address[20];
@@ -61,6 +66,9 @@ static const struct wire_field limit_fields[] = {
     LIMIT("bytes", quota[SUB_BYTES]),
     LIMIT("messages", quota[SUB_MESSAGES]),
     LIMIT("cost", quota[SUB_COST]),
+    /* Absent where there is none, so that who does not know it yet reads every other record. */
+    {"requests_per_day", .kind = WIRE_INT, .offset = offsetof(struct sub_limits, requests_per_day),
+     .min = 1, .max = INT64_MAX, .optional = true},
 };
 WIRE_SHAPE(limits_shape, struct sub_limits, limit_fields);
 

@@ -33,7 +33,11 @@ struct sub_limits {
     int64_t rate;             /* requests a second; 0: no limit */
     int64_t burst;            /* requests */
     int64_t quota[SUB_KINDS]; /* a period; 0: no limit */
+    int64_t requests_per_day; /* UTC; 0: no limit */
 };
+
+/* Whether requests, say, are lent in slices: for a period or for a day. */
+bool sub_limited(const struct sub_limits *limits, enum sub_kind kind);
 
 struct sub_record {
     char id[SUB_ID_LEN + 1];

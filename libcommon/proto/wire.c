@@ -27,9 +27,19 @@ static const void *list_items(const struct wire_field *field, const void *base, 
     return items;
 }
 
+/* As an absent member is read. */
+static bool is_empty(const struct wire_field *field, const void *base)
+{
+    int64_t number;
+    if (field->kind != WIRE_INT)
+        return *(const char *)at(base, field->offset) == '\0';
+    memcpy(&number, at(base, field->offset), sizeof(number));
+    return number == 0;
+}
+
 static bool is_present(const struct wire_field *field, const void *base)
 {
-    if (field->optional && *(const char *)at(base, field->offset) == '\0')
+    if (field->optional && is_empty(field, base))
         return false;
     return field->present == NULL || field->present(base);
 }

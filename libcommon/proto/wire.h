@@ -36,7 +36,7 @@ struct wire_field {
     const struct wire_shape *shape;
     /* Whether the struct, as far as it was read, has this field; NULL: always. */
     bool (*present)(const void *base);
-    bool optional; /* of a TEXT: absent and empty are the same */
+    bool optional; /* of a TEXT or INT: absent and empty, or 0, are the same */
 };
 
 struct wire_shape {

@@ -319,7 +319,7 @@ static void ask_lease(struct billing_worker *bw, struct subscription *sub, bool 
         return;
     memcpy(want.sub, sub->record.id, sizeof(want.sub));
     for (int i = 0; i < SUB_KINDS; i++)
-        want.limited[i] = sub->record.limits.quota[i] > 0;
+        want.limited[i] = sub_limited(&sub->record.limits, (enum sub_kind)i);
     sub->purse.asked_ns = bw->worker->now_ns;
     billing_ask_lease(bw->billing, &want);
 }

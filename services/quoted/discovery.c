@@ -4,6 +4,7 @@
 
 #include "libcommon/eth/hex.h"
 #include "libcommon/json.h"
+#include "services/quoted/pricebook_json.h"
 #include "services/quoted/quoted.h"
 
 #include <string.h>
@@ -76,13 +77,15 @@ void discovery_get(struct http_request *request, void *ctx)
     char contract[43], text[43];
     hex_address_format(quoted->chain.domain.contract, contract);
     json_t *tokens = tokens_json(book);
+    json_t *services = pricebook_services_json(book);
     quoted_give_back(quoted, &book);
     json_t *signers = signers_json(quoted, &signer, text);
     http_reply_json(request, 200,
-                    json_pack("{s:I, s:s, s:s, s:o, s:s*, s:{s:s, s:s}, s:o, s:o, s:o}", "chain_id",
-                              (json_int_t)quoted->chain.domain.chain_id, "contract", contract,
-                              "quote_signer", signer, "quote_signers", signers, "receipt_signer",
-                              receipts[0] == '\0' ? NULL : receipts, "eip712", "name", "Octroi",
-                              "version", "1", "tokens", tokens, "status", status_json(quoted),
-                              "endpoints", endpoints_json(quoted->settings->public_url)));
+                    json_pack("{s:I, s:s, s:s, s:o, s:s*, s:{s:s, s:s}, s:o, s:o, s:o, s:o}",
+                              "chain_id", (json_int_t)quoted->chain.domain.chain_id, "contract",
+                              contract, "quote_signer", signer, "quote_signers", signers,
+                              "receipt_signer", receipts[0] == '\0' ? NULL : receipts, "eip712",
+                              "name", "Octroi", "version", "1", "tokens", tokens, "services",
+                              services, "status", status_json(quoted), "endpoints",
+                              endpoints_json(quoted->settings->public_url)));
 }

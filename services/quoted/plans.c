@@ -13,14 +13,14 @@ static const struct pg_stmt find_stmt = {
     "quoted_plan_find",
     "SELECT id, version FROM plan WHERE tier = $1 AND period_seconds = $2 AND rate = $3"
     " AND burst = $4 AND requests = $5 AND bytes = $6 AND messages = $7 AND cost = $8"
-    " AND bandwidth = $9 ORDER BY version DESC LIMIT 1"};
+    " AND bandwidth = $9 AND requests_per_day = $10 ORDER BY version DESC LIMIT 1"};
 
 static const struct pg_stmt add_stmt = {
     "quoted_plan_add",
     "INSERT INTO plan (id, tier, version, period_seconds, rate, burst, requests, bytes, messages,"
-    " cost, bandwidth) SELECT coalesce((SELECT max(id) FROM plan), 0) + 1, $1,"
+    " cost, bandwidth, requests_per_day) SELECT coalesce((SELECT max(id) FROM plan), 0) + 1, $1,"
     " coalesce((SELECT max(version) FROM plan WHERE tier = $1), 0) + 1, $2, $3, $4, $5, $6, $7, $8,"
-    " $9 RETURNING id, version"};
+    " $9, $10 RETURNING id, version"};
 
 static const struct pg_stmt service_stmt = {
     "quoted_service_add",
@@ -41,11 +41,11 @@ static void take(struct pricebook_tier *tier, const PGresult *row)
 static int sync_tier(struct pg_conn *conn, struct pricebook_tier *tier, struct err *err)
 {
     const struct pricebook_limits *l = &tier->limits;
-    struct pg_num n[] = {pg_num(tier->period_s), pg_num(l->rate),     pg_num(l->burst),
-                         pg_num(l->requests),    pg_num(l->bytes),    pg_num(l->messages),
-                         pg_num(l->cost),        pg_num(l->bandwidth)};
+    struct pg_num n[] = {pg_num(tier->period_s), pg_num(l->rate),      pg_num(l->burst),
+                         pg_num(l->requests),    pg_num(l->bytes),     pg_num(l->messages),
+                         pg_num(l->cost),        pg_num(l->bandwidth), pg_num(l->requests_per_day)};
     const char *values[] = {tier->name, n[0].s, n[1].s, n[2].s, n[3].s,
-                            n[4].s,     n[5].s, n[6].s, n[7].s};
+                            n[4].s,     n[5].s, n[6].s, n[7].s, n[8].s};
     AUTO_PG_RESULT PGresult *found = NULL;
     AUTO_PG_RESULT PGresult *added = NULL;
     if (pg_run(conn, &find_stmt, values, ARRAY_LEN(values), &found, err) != 0)

@@ -105,6 +105,14 @@ static int compile_tokens(struct compile *c)
     return 0;
 }
 
+static void compile_protocols(const struct config_list *names, struct pricebook_service *service)
+{
+    const char *const *name = names->items;
+    service->protocols[0] = names->count == 0;
+    for (size_t i = 0; i < names->count; i++)
+        service->protocols[pricebook_protocol(name[i])] = true;
+}
+
 static void compile_services(struct compile *c)
 {
     struct pricebook *book = c->book;
@@ -114,6 +122,7 @@ static void compile_services(struct compile *c)
         struct pricebook_service *service = &book->services[book->service_count];
         snprintf(service->name, sizeof(service->name), "%s", in[book->service_count].name);
         service->id = quote_service_id(service->name);
+        compile_protocols(&in[book->service_count].protocols, service);
     }
 }
 
@@ -144,8 +153,16 @@ static void compile_tiers(struct compile *c)
         const struct file_limits *l = &from->limits;
         snprintf(tier->name, sizeof(tier->name), "%s", from->name);
         tier->period_s = from->period_ms / 1000;
-        tier->limits = (struct pricebook_limits){l->rate,     l->burst, l->requests, l->bytes,
-                                                 l->messages, l->cost,  l->bandwidth};
+        tier->limits = (struct pricebook_limits){
+            .rate = l->rate,
+            .burst = l->burst,
+            .requests = l->requests,
+            .requests_per_day = l->requests_per_day,
+            .bytes = l->bytes,
+            .messages = l->messages,
+            .cost = l->cost,
+            .bandwidth = l->bandwidth,
+        };
     }
 }
 

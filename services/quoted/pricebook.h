@@ -20,9 +20,15 @@ struct pricebook_token {
     uint8_t index; /* in the contract's table */
 };
 
+/* How a service may be called: what a buyer is told. What is let through, the proxy's routes say.
+ */
+#define PRICEBOOK_PROTOCOLS 4
+extern const char *const pricebook_protocols[PRICEBOOK_PROTOCOLS + 1]; /* ended by NULL */
+
 struct pricebook_service {
     char name[PRICEBOOK_NAME + 1];
     struct word id;
+    bool protocols[PRICEBOOK_PROTOCOLS]; /* at least one */
 };
 
 struct pricebook_duration {
@@ -31,7 +37,7 @@ struct pricebook_duration {
 };
 
 struct pricebook_limits {
-    int64_t rate, burst, requests, bytes, messages, cost, bandwidth; /* 0: no limit */
+    int64_t rate, burst, requests, requests_per_day, bytes, messages, cost, bandwidth; /* 0: none */
 };
 
 struct pricebook_tier {

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define LIMIT_MAX (1LL << 53)
+#define DAY_MS    86400000LL
 
 static int name_ok(const char *what, const char *name, struct err *err)
 {
@@ -48,14 +49,39 @@ static const struct config_field token_fields[] = {
 static const struct config_schema token_schema = {
     "token", sizeof(struct file_token), token_fields, ARRAY_LEN(token_fields), check_token, NULL};
 
+const char *const pricebook_protocols[] = {"http", "websocket", "sse", "graphql", NULL};
+
+int pricebook_protocol(const char *name)
+{
+    for (int i = 0; i < PRICEBOOK_PROTOCOLS; i++)
+        if (strcmp(pricebook_protocols[i], name) == 0)
+            return i;
+    return -1;
+}
+
 static int check_service(void *section, struct err *err)
 {
-    return name_ok("service", ((const struct file_service *)section)->name, err);
+    const struct file_service *service = section;
+    const char *const *names = service->protocols.items;
+    bool seen[PRICEBOOK_PROTOCOLS] = {false};
+    for (size_t i = 0; i < service->protocols.count; i++) {
+        int protocol = pricebook_protocol(names[i]);
+        if (protocol < 0)
+            return err_set(err, "protocols: are http, websocket, sse and graphql");
+        if (seen[protocol])
+            return err_set(err, "protocols: %s stands twice", names[i]);
+        seen[protocol] = true;
+    }
+    return name_ok("service", service->name, err);
 }
 
 static const struct config_field service_fields[] = {
     CONFIG_FIELD(struct file_service, title, "title", CONFIG_STRING, .fallback = "", .max = 200,
                  .doc = "a line for people; not published"),
+    CONFIG_FIELD(struct file_service, protocols, "protocols", CONFIG_STRINGS,
+                 .max = PRICEBOOK_PROTOCOLS,
+                 .doc = "how it may be called: http, websocket, sse, graphql; none: http. Told to "
+                        "buyers; what is let through, the proxy's routes say"),
 };
 static const struct config_schema service_schema = {"service",      sizeof(struct file_service),
                                                     service_fields, ARRAY_LEN(service_fields),
@@ -94,6 +120,8 @@ static const struct config_field limits_fields[] = {
                  .doc = "requests that may come at once; 0: as many as rate"),
     CONFIG_FIELD(struct file_limits, requests, "requests", CONFIG_INT, .max = LIMIT_MAX,
                  .doc = "requests a period; 0: no limit"),
+    CONFIG_FIELD(struct file_limits, requests_per_day, "requests_per_day", CONFIG_INT,
+                 .max = LIMIT_MAX, .doc = "requests a UTC day; 0: no limit"),
     CONFIG_FIELD(struct file_limits, bytes, "bytes", CONFIG_SIZE, .max = LIMIT_MAX,
                  .doc = "bytes in and out a period; 0: no limit"),
     CONFIG_FIELD(struct file_limits, messages, "messages", CONFIG_INT, .max = LIMIT_MAX,
@@ -137,6 +165,9 @@ static int check_tier(void *section, struct err *err)
     const struct file_tier *tier = section;
     if (tier->period_ms % 1000 != 0)
         return err_set(err, "period: must be whole seconds");
+    if (tier->period_ms >= DAY_MS && tier->limits.requests > 0 &&
+        tier->limits.requests_per_day > tier->limits.requests)
+        return err_set(err, "limits.requests_per_day: more than requests, which are for a period");
     return name_ok("tier", tier->name, err);
 }
 

@@ -13,6 +13,7 @@ struct file_token {
 struct file_service {
     const char *name;
     const char *title;
+    struct config_list protocols; /* const char *, words of pricebook_protocols; none: http */
 };
 
 struct file_duration {
@@ -30,7 +31,7 @@ struct file_override {
 };
 
 struct file_limits {
-    int64_t rate, burst, requests, bytes, messages, cost, bandwidth;
+    int64_t rate, burst, requests, requests_per_day, bytes, messages, cost, bandwidth;
 };
 
 struct file_tier {
@@ -44,6 +45,9 @@ struct file_tier {
 struct file_book {
     struct config_list tokens, services, durations, tiers;
 };
+
+/* Its index, or -1. */
+int pricebook_protocol(const char *name);
 
 /* Lines of keys, for what is found wrong only when sections are put together. */
 struct pricebook_lines;

@@ -43,13 +43,23 @@ static json_t *tokens_json(const struct pricebook *book)
     return list;
 }
 
-static json_t *services_json(const struct pricebook *book)
+static json_t *protocols_json(const struct pricebook_service *service)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < PRICEBOOK_PROTOCOLS; i++)
+        if (service->protocols[i])
+            append(list, json_string(pricebook_protocols[i]));
+    return list;
+}
+
+json_t *pricebook_services_json(const struct pricebook *book)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < book->service_count; i++) {
         char id[67];
         word_hex(&book->services[i].id, id);
-        append(list, json_pack("{s:s, s:s}", "name", book->services[i].name, "id", id));
+        append(list, json_pack("{s:s, s:s, s:o}", "name", book->services[i].name, "id", id,
+                               "protocols", protocols_json(&book->services[i])));
     }
     return list;
 }
@@ -65,10 +75,11 @@ static json_t *durations_json(const struct pricebook *book)
 
 static json_t *limits_json(const struct pricebook_limits *limits)
 {
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "rate", (json_int_t)limits->rate,
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "rate", (json_int_t)limits->rate,
                      "burst", (json_int_t)limits->burst, "requests", (json_int_t)limits->requests,
-                     "bytes", (json_int_t)limits->bytes, "messages", (json_int_t)limits->messages,
-                     "cost", (json_int_t)limits->cost, "bandwidth", (json_int_t)limits->bandwidth);
+                     "requests_per_day", (json_int_t)limits->requests_per_day, "bytes",
+                     (json_int_t)limits->bytes, "messages", (json_int_t)limits->messages, "cost",
+                     (json_int_t)limits->cost, "bandwidth", (json_int_t)limits->bandwidth);
 }
 
 static json_t *price_json(const struct pricebook *book, const struct pricebook_tier *tier,
@@ -127,7 +138,7 @@ void pricebook_json(struct pricebook *book, const struct quote_domain *domain)
     set(root, "chain_id", json_integer((json_int_t)domain->chain_id));
     set(root, "contract", json_string(contract));
     set(root, "tokens", tokens_json(book));
-    set(root, "services", services_json(book));
+    set(root, "services", pricebook_services_json(book));
     set(root, "durations", durations_json(book));
     set(root, "tiers", tiers_json(book));
     AUTO_FREE char *text = json_text(root);

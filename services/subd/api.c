@@ -15,6 +15,9 @@
 static const struct pg_stmt quota_stmt = {
     "api_quota", "SELECT used_requests AS requests, used_bytes AS bytes, used_messages AS messages,"
                  " used_cost AS cost FROM quota WHERE subscription = $1 AND period = $2"};
+static const struct pg_stmt today_stmt = {
+    "api_today",
+    "SELECT used_requests AS requests FROM quota_day WHERE subscription = $1 AND day = $2::date"};
 static const struct pg_stmt days_stmt = {
     "api_days", "SELECT day::text AS day, sum(requests)::bigint AS requests,"
                 " sum(bytes_in)::bigint AS bytes_in, sum(bytes_out)::bigint AS bytes_out,"
@@ -109,42 +112,59 @@ static json_t *days_json(const PGresult *days)
     return list;
 }
 
-/* A kind without a limit has null left. */
-static json_t *usage_json(const struct sub_record *record, const PGresult *quota,
-                          const PGresult *days)
+struct amounts {
+    json_t *limits, *used, *left;
+};
+
+/* Without a limit what is left is null. */
+static void set_amount(struct amounts *out, const char *name, int64_t limit, int64_t used)
 {
-    json_t *used = json_object(), *left = json_object(), *limits = json_object();
+    json_object_set_new(out->used, name, json_integer(used));
+    json_object_set_new(out->limits, name, limit ? json_integer(limit) : json_null());
+    json_object_set_new(out->left, name,
+                        limit ? json_integer(used < limit ? limit - used : 0) : json_null());
+}
+
+static json_t *usage_json(const struct sub_record *record, const PGresult *quota, const char *today,
+                          int64_t used_today, const PGresult *days)
+{
+    struct amounts amounts = {json_object(), json_object(), json_object()};
     for (int i = 0; i < SUB_KINDS; i++) {
         const char *kind = sub_kind_name((enum sub_kind)i);
-        int64_t limit = record->limits.quota[i];
-        int64_t amount = PQntuples(quota) ? pg_int(quota, 0, kind) : 0;
-        json_object_set_new(used, kind, json_integer(amount));
-        json_object_set_new(limits, kind, limit ? json_integer(limit) : json_null());
-        json_object_set_new(
-            left, kind, limit ? json_integer(amount < limit ? limit - amount : 0) : json_null());
+        set_amount(&amounts, kind, record->limits.quota[i],
+                   PQntuples(quota) ? pg_int(quota, 0, kind) : 0);
     }
-    return json_pack("{s:s, s:s, s:{s:I, s:I}, s:o, s:o, s:o, s:o}", "subscription", record->id,
-                     "state", sub_state_name(record->state), "period", "start",
-                     (json_int_t)record->period_start, "end", (json_int_t)record->period_end,
-                     "limits", limits, "used", used, "left", left, "days", days_json(days));
+    set_amount(&amounts, "requests_per_day", record->limits.requests_per_day, used_today);
+    return json_pack("{s:s, s:s, s:{s:I, s:I}, s:s, s:o, s:o, s:o, s:o}", "subscription",
+                     record->id, "state", sub_state_name(record->state), "period", "start",
+                     (json_int_t)record->period_start, "end", (json_int_t)record->period_end, "day",
+                     today, "limits", amounts.limits, "used", amounts.used, "left", amounts.left,
+                     "days", days_json(days));
 }
 
 static void get_usage(struct http_request *request, void *ctx)
 {
     AUTO_PG_CONN struct pg_conn *conn = NULL;
     AUTO_PG_RESULT PGresult *quota = NULL;
+    AUTO_PG_RESULT PGresult *today = NULL;
     AUTO_PG_RESULT PGresult *days = NULL;
+    struct subd *subd = ctx;
     struct record record;
     struct err err;
+    char day[11];
+    clock_day(clock_wall_s(subd->clock), day);
     if (!load(request, ctx, &conn, &record))
         return;
     if (pg_run(conn, &quota_stmt, PG_PARAMS(record.pub.id, pg_num(record.pub.period_start).s),
                &quota, &err) ||
+        pg_run(conn, &today_stmt, PG_PARAMS(record.pub.id, day), &today, &err) ||
         pg_run(conn, &days_stmt, PG_PARAMS(record.pub.id), &days, &err)) {
         unavailable(request, &err);
         return;
     }
-    http_reply_json(request, 200, usage_json(&record.pub, quota, days));
+    http_reply_json(request, 200,
+                    usage_json(&record.pub, quota, day,
+                               PQntuples(today) ? pg_int(today, 0, "requests") : 0, days));
 }
 
 static void get_keys(struct http_request *request, void *ctx)

@@ -97,6 +97,8 @@ static const struct pg_stmt retain_stmts[] = {
     {"retain_leases", "DELETE FROM lease WHERE ctid IN (SELECT ctid FROM lease"
                       " WHERE deadline_ms < $1::bigint * 1000 AND (closed OR quota_period <"
                       " $1::bigint - 31536000) LIMIT 5000)"},
+    {"retain_days", "DELETE FROM quota_day WHERE ctid IN (SELECT ctid FROM quota_day"
+                    " WHERE day < (to_timestamp($1) AT TIME ZONE 'UTC')::date - 2 LIMIT 5000)"},
     {"retain_refresh", "DELETE FROM refresh_token WHERE ctid IN (SELECT ctid FROM refresh_token"
                        " WHERE expires_at < $1::bigint LIMIT 5000)"},
     {"retain_families", "DELETE FROM refresh_family f WHERE f.created_at < to_timestamp($1)"

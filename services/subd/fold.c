@@ -70,10 +70,12 @@ static const struct pg_stmt record_stmt = {
     " counts = excluded.counts, refunded = excluded.refunded, block_number = "
     "excluded.block_number, applied_at = now()"
     " WHERE s.revision < excluded.revision RETURNING revision"};
+/* requests_per_day is read in a way that is right also before quoted has published that column. */
 static const struct pg_stmt top_stmt = {
     "fold_top",
     "SELECT f.payment_id, f.seq, f.plan, f.start_at, f.expires_at, p.plan AS known, p.tier,"
-    " p.period_seconds, p.rate, p.burst, p.requests, p.bytes, p.messages, p.cost, p.bandwidth"
+    " p.period_seconds, p.rate, p.burst, p.requests, p.bytes, p.messages, p.cost, p.bandwidth,"
+    " coalesce((to_jsonb(p) ->> 'requests_per_day')::bigint, 0) AS requests_per_day"
     " FROM subscription_payment f LEFT JOIN quotes.plan_v1 p ON p.plan = f.plan"
     " WHERE f.subscription = $1 AND f.counts AND f.seq > coalesce((SELECT max(r.seq)"
     " FROM subscription_payment r WHERE r.subscription = $1 AND r.refunded), -1)"
@@ -82,7 +84,7 @@ static const struct pg_stmt grant_stmt = {
     "fold_grant",
     "UPDATE subscription SET payment_id = $2, seq = $3, tier = $4, plan = $5, start_at = $6,"
     " expires_at = $7, period_seconds = $8, rate = $9, burst = $10, requests = $11, bytes = $12,"
-    " messages = $13, cost = $14, bandwidth = $15 WHERE id = $1"};
+    " messages = $13, cost = $14, bandwidth = $15, requests_per_day = $16 WHERE id = $1"};
 static const struct pg_stmt granted_stmt = {
     "fold_granted", "UPDATE subscription_payment SET granted = true WHERE payment_id = $1"};
 static const struct pg_stmt was_granted_stmt = {
@@ -140,9 +142,11 @@ static int record_payment(struct pg_conn *conn, const struct fold_payment *payme
 
 static int write_grant(struct pg_conn *conn, const char *id, const PGresult *top, struct err *err)
 {
-    static const char *const columns[] = {
-        "payment_id", "seq",   "tier",     "plan",  "start_at", "expires_at", "period_seconds",
-        "rate",       "burst", "requests", "bytes", "messages", "cost",       "bandwidth"};
+    static const char *const columns[] = {"payment_id",     "seq",       "tier",
+                                          "plan",           "start_at",  "expires_at",
+                                          "period_seconds", "rate",      "burst",
+                                          "requests",       "bytes",     "messages",
+                                          "cost",           "bandwidth", "requests_per_day"};
     const char *values[ARRAY_LEN(columns) + 1] = {id};
     for (size_t i = 0; i < ARRAY_LEN(columns); i++)
         values[i + 1] = pg_text(top, 0, columns[i]);

@@ -1,6 +1,6 @@
 /* The transaction of one batch. Locks: the journal's row, which makes its batches follow each
- * other; then leases by id, then quotas by subscription and period, as everywhere in this service.
- */
+ * other; then leases by id, then quotas by subscription and period, then those of a day, as
+ * everywhere in this service. */
 #include "services/subd/ledger.h"
 
 #include "libcommon/eth/hex.h"
@@ -33,6 +33,11 @@ static const struct pg_stmt quotas_stmt = {
                              " (SELECT l.subscription, l.quota_period FROM lease l JOIN e ON" OWN
                              "  UNION SELECT sub, period FROM e)"
                              " ORDER BY q.subscription, q.period FOR UPDATE"};
+static const struct pg_stmt day_quotas_stmt = {
+    "ledger_day_quotas", ENTRIES " SELECT 1 FROM quota_day q WHERE (q.subscription, q.day) IN"
+                                 " (SELECT l.subscription, l.day FROM lease l JOIN e ON" OWN
+                                 "  UNION SELECT sub, day FROM e)"
+                                 " ORDER BY q.subscription, q.day FOR UPDATE"};
 /* What a lease holds of its quota before and after: the difference is what the quota gets back, or
  * what was spent beyond the lease. */
 static const struct pg_stmt spend_stmt = {
@@ -65,7 +70,15 @@ static const struct pg_stmt spend_stmt = {
             " granted_cost = q.granted_cost + d.h_cost, used_requests = q.used_requests +"
             " d.requests, used_bytes = q.used_bytes + d.bytes, used_messages = q.used_messages +"
             " d.messages, used_cost = q.used_cost + d.cost FROM d"
-            " WHERE q.subscription = d.subscription AND q.period = d.quota_period)"
+            " WHERE q.subscription = d.subscription AND q.period = d.quota_period),"
+            " y AS (SELECT b.subscription, b.day,"
+            " sum(lease_held(u.granted_requests, u.used_requests, u.closed)"
+            " - lease_held(b.granted_requests, b.used_requests, b.closed)) AS h_requests,"
+            " sum(n_requests) AS requests FROM b JOIN u ON u.id = b.id"
+            " GROUP BY b.subscription, b.day),"
+            " t AS (UPDATE quota_day q SET granted_requests = q.granted_requests + y.h_requests,"
+            " used_requests = q.used_requests + y.requests FROM y"
+            " WHERE q.subscription = y.subscription AND q.day = y.day)"
             " SELECT count(*) FILTER (WHERE granted_requests >= 0 AND used_requests >"
             " granted_requests) AS overspent FROM u"};
 /* Leases that nobody knows: what was served on them counts against the quota it names. */
@@ -79,7 +92,11 @@ static const struct pg_stmt strange_stmt = {
             " s.messages, granted_cost = q.granted_cost + s.cost,"
             " used_requests = q.used_requests + s.requests, used_bytes = q.used_bytes + s.bytes,"
             " used_messages = q.used_messages + s.messages, used_cost = q.used_cost + s.cost"
-            " FROM s WHERE q.subscription = s.sub AND q.period = s.period)"
+            " FROM s WHERE q.subscription = s.sub AND q.period = s.period),"
+            " y AS (SELECT sub, day, sum(requests) AS requests FROM x GROUP BY sub, day),"
+            " t AS (UPDATE quota_day q SET granted_requests = q.granted_requests + y.requests,"
+            " used_requests = q.used_requests + y.requests"
+            " FROM y WHERE q.subscription = y.sub AND q.day = y.day)"
             " SELECT count(*) AS strange FROM x"};
 static const struct pg_stmt days_stmt = {
     "ledger_days",
@@ -164,6 +181,7 @@ static int write_entries(struct pg_conn *conn, const struct usage_batch *batch, 
     AUTO_PG_RESULT PGresult *unknown = NULL;
     if (pg_run(conn, &leases_stmt, PG_PARAMS(text, batch->journal), NULL, err) ||
         pg_run(conn, &quotas_stmt, PG_PARAMS(text, batch->journal), NULL, err) ||
+        pg_run(conn, &day_quotas_stmt, PG_PARAMS(text, batch->journal), NULL, err) ||
         pg_run(conn, &strange_stmt, PG_PARAMS(text, batch->journal), &unknown, err) ||
         pg_run(conn, &spend_stmt, PG_PARAMS(text, batch->journal), &spent, err) ||
         pg_run(conn, &days_stmt, PG_PARAMS(text), NULL, err))

@@ -1,6 +1,7 @@
 /* The transaction of lending. Locks, in the order of the whole service: subscriptions shared, so
- * that nobody revokes or upgrades in between; then the quota rows. The update repeats the condition
- * granted + n <= limit, so an error here could refuse too much and never grant it. */
+ * that nobody revokes or upgrades in between; then the quota rows, then those of the day. The
+ * update repeats the condition granted + n <= limit, so an error here could refuse too much and
+ * never grant it. */
 #include "services/subd/lend.h"
 
 #include "libcommon/buf.h"
@@ -19,6 +20,7 @@
 struct lending {
     const struct lease_request *request;
     int64_t now_ms;
+    char day[11];           /* that now_ms lies in */
     struct record *records; /* one for each ask */
     struct lend_quota *quotas;
     struct lease_reply *reply;
@@ -33,19 +35,27 @@ static const struct pg_stmt applied_stmt = {
     "SELECT journal, watermark, fenced FROM journal WHERE journal = ANY ($1::text[])"};
 static const struct pg_stmt make_stmt = {
     "lend_make",
-    "INSERT INTO quota (subscription, period)"
-    " SELECT sub, period FROM jsonb_to_recordset($1::jsonb) AS a(sub text, period bigint)"
+    "WITH a AS (SELECT * FROM jsonb_to_recordset($1::jsonb) AS a(sub text, period bigint)),"
+    " d AS (INSERT INTO quota_day (subscription, day) SELECT sub, $2::date FROM a"
+    " ORDER BY sub ON CONFLICT DO NOTHING)"
+    " INSERT INTO quota (subscription, period) SELECT sub, period FROM a"
     " ORDER BY sub ON CONFLICT DO NOTHING"};
 static const struct pg_stmt lock_stmt = {
     "lend_lock",
     "SELECT q.* FROM quota q JOIN jsonb_to_recordset($1::jsonb) AS a(sub text, period bigint)"
     " ON q.subscription = a.sub AND q.period = a.period"
     " ORDER BY q.subscription, q.period FOR UPDATE OF q"};
+static const struct pg_stmt days_stmt = {
+    "lend_days", "SELECT d.subscription, d.granted_requests FROM quota_day d"
+                 " JOIN jsonb_to_recordset($1::jsonb) AS a(sub text) ON d.subscription = a.sub"
+                 " WHERE d.day = $2::date ORDER BY d.subscription FOR UPDATE OF d"};
 static const struct pg_stmt open_stmt = {
     "lend_open",
     "SELECT l.subscription, count(DISTINCT l.journal) FILTER (WHERE l.journal <> $2"
     " AND l.deadline_ms > $3::bigint) AS others,"
     " bool_or(l.granted_requests > l.used_requests AND l.deadline_ms > $4::bigint) AS requests,"
+    " bool_or(l.granted_requests > l.used_requests AND l.deadline_ms > $4::bigint"
+    " AND l.day = $5::date) AS requests_per_day,"
     " bool_or(l.granted_bytes > l.used_bytes AND l.deadline_ms > $4::bigint) AS bytes,"
     " bool_or(l.granted_messages > l.used_messages AND l.deadline_ms > $4::bigint) AS messages,"
     " bool_or(l.granted_cost > l.used_cost AND l.deadline_ms > $4::bigint) AS cost"
@@ -56,14 +66,23 @@ static const struct pg_stmt grant_stmt = {
     "lend_grant",
     "WITH g AS (SELECT * FROM jsonb_to_recordset($1::jsonb) AS g(sub text, period bigint, day date,"
     " deadline bigint, requests bigint, bytes bigint, messages bigint, cost bigint,"
-    " max_requests bigint, max_bytes bigint, max_messages bigint, max_cost bigint)),"
+    " max_requests bigint, max_bytes bigint, max_messages bigint, max_cost bigint,"
+    " max_requests_per_day bigint)),"
+    " d AS (UPDATE quota_day d SET"
+    " granted_requests = d.granted_requests + greatest(g.requests, 0)"
+    " FROM g WHERE d.subscription = g.sub AND d.day = g.day"
+    " AND (g.requests <= 0 OR g.max_requests_per_day = 0"
+    " OR d.granted_requests + g.requests <= g.max_requests_per_day)"
+    " RETURNING d.subscription),"
     " q AS (UPDATE quota q SET"
     " granted_requests = q.granted_requests + greatest(g.requests, 0),"
     " granted_bytes = q.granted_bytes + greatest(g.bytes, 0),"
     " granted_messages = q.granted_messages + greatest(g.messages, 0),"
     " granted_cost = q.granted_cost + greatest(g.cost, 0)"
-    " FROM g WHERE q.subscription = g.sub AND q.period = g.period"
-    " AND (g.requests <= 0 OR q.granted_requests + g.requests <= g.max_requests)"
+    " FROM g JOIN d ON d.subscription = g.sub"
+    " WHERE q.subscription = g.sub AND q.period = g.period"
+    " AND (g.requests <= 0 OR (g.max_requests = 0 AND g.max_requests_per_day > 0)"
+    " OR q.granted_requests + g.requests <= g.max_requests)"
     " AND (g.bytes <= 0 OR q.granted_bytes + g.bytes <= g.max_bytes)"
     " AND (g.messages <= 0 OR q.granted_messages + g.messages <= g.max_messages)"
     " AND (g.cost <= 0 OR q.granted_cost + g.cost <= g.max_cost)"
@@ -166,11 +185,25 @@ static struct lend_quota *quota_of(struct lending *lending, const char *subscrip
     return NULL;
 }
 
+static int lock_days(struct lending *lending, struct pg_conn *conn, const char *keys,
+                     struct err *err)
+{
+    AUTO_PG_RESULT PGresult *rows = NULL;
+    if (pg_run(conn, &days_stmt, PG_PARAMS(keys, lending->day), &rows, err))
+        return -1;
+    for (int row = 0; row < PQntuples(rows); row++) {
+        struct lend_quota *quota = quota_of(lending, pg_text(rows, row, "subscription"));
+        if (quota)
+            quota->day_granted = pg_int(rows, row, "granted_requests");
+    }
+    return 0;
+}
+
 static int lock_quotas(struct lending *lending, struct pg_conn *conn, const char *keys,
                        struct err *err)
 {
     AUTO_PG_RESULT PGresult *rows = NULL;
-    if (pg_run(conn, &make_stmt, PG_PARAMS(keys), NULL, err) ||
+    if (pg_run(conn, &make_stmt, PG_PARAMS(keys, lending->day), NULL, err) ||
         pg_run(conn, &lock_stmt, PG_PARAMS(keys), &rows, err))
         return -1;
     for (int row = 0; row < PQntuples(rows); row++) {
@@ -182,7 +215,7 @@ static int lock_quotas(struct lending *lending, struct pg_conn *conn, const char
         quota->granted[SUB_MESSAGES] = pg_int(rows, row, "granted_messages");
         quota->granted[SUB_COST] = pg_int(rows, row, "granted_cost");
     }
-    return 0;
+    return lock_days(lending, conn, keys, err);
 }
 
 static int count_open(struct lending *lending, struct pg_conn *conn, const char *keys,
@@ -191,7 +224,7 @@ static int count_open(struct lending *lending, struct pg_conn *conn, const char 
     AUTO_PG_RESULT PGresult *rows = NULL;
     if (pg_run(conn, &open_stmt,
                PG_PARAMS(keys, lending->request->journals[0], pg_num(lending->now_ms).s,
-                         pg_num(lending->now_ms - STALE_MS).s),
+                         pg_num(lending->now_ms - STALE_MS).s, lending->day),
                &rows, err))
         return -1;
     for (int row = 0; row < PQntuples(rows); row++) {
@@ -201,6 +234,7 @@ static int count_open(struct lending *lending, struct pg_conn *conn, const char 
         quota->others = pg_int(rows, row, "others");
         for (int kind = 0; kind < SUB_KINDS; kind++)
             quota->returning[kind] = pg_bool(rows, row, sub_kind_name((enum sub_kind)kind));
+        quota->day_returning = pg_bool(rows, row, "requests_per_day");
     }
     return 0;
 }
@@ -209,8 +243,9 @@ static json_t *grant_row(const struct lending *lending, const struct lease_grant
                          const struct record *record)
 {
     json_int_t period = grant->period, deadline = lending->now_ms + grant->ttl_ms;
-    json_t *row = json_pack("{s:s, s:I, s:s, s:I}", "sub", grant->sub, "period", period, "day",
-                            grant->day, "deadline", deadline);
+    json_int_t a_day = record->pub.limits.requests_per_day;
+    json_t *row = json_pack("{s:s, s:I, s:s, s:I, s:I}", "sub", grant->sub, "period", period, "day",
+                            grant->day, "deadline", deadline, "max_requests_per_day", a_day);
     for (int i = 0; i < SUB_KINDS; i++) {
         char max[32];
         const char *name = sub_kind_name((enum sub_kind)i);
@@ -298,6 +333,7 @@ int lend(struct subd *subd, struct pg_conn *conn, const struct lease_request *re
     AUTO_FREE struct lend_quota *quotas = mem_array(request->ask_count + 1, sizeof(*quotas));
     struct lending lending = {
         .request = request, .now_ms = now_ms, .quotas = quotas, .reply = reply};
+    clock_day(now_ms / 1000, lending.day);
     int failed = transact(&lending, conn, subd->settings->lease_ms, err);
     free(lending.records);
     if (failed) {

@@ -5,11 +5,13 @@
 #include "libcommon/proto/lease.h"
 #include "services/subd/record.h"
 
-/* The quota of a subscription's current period, as it stands under its lock. */
+/* The quota of a subscription's current period and day, as it stands under its locks. */
 struct lend_quota {
     int64_t granted[SUB_KINDS];
+    int64_t day_granted;       /* requests of the UTC day */
     int64_t others;            /* other journals with a running lease */
     bool returning[SUB_KINDS]; /* an open lease may still give something back */
+    bool day_returning;        /* the same, to the day */
 };
 
 /* true: *grant is filled but for its id. false: *refused is. */

@@ -19,10 +19,14 @@ struct period period_at(int64_t start, int64_t expiry, int64_t seconds, int64_t 
     return out;
 }
 
+int64_t period_midnight(int64_t now)
+{
+    return (now / DAY + 1) * DAY;
+}
+
 int64_t period_lease_ms(const struct period *period, int64_t expiry, int64_t now_ms, int64_t max_ms)
 {
-    int64_t midnight = (now_ms / 1000 / DAY + 1) * DAY;
-    int64_t end = smaller(smaller(period->end, expiry), midnight);
+    int64_t end = smaller(smaller(period->end, expiry), period_midnight(now_ms / 1000));
     int64_t left = smaller(end * 1000 - now_ms, max_ms);
     return left > 0 ? left : 0;
 }

@@ -50,6 +50,7 @@ static void read_numbers(const PGresult *result, int row, int64_t now, struct re
     pub->limits.quota[SUB_BYTES] = pg_int(result, row, "bytes");
     pub->limits.quota[SUB_MESSAGES] = pg_int(result, row, "messages");
     pub->limits.quota[SUB_COST] = pg_int(result, row, "cost");
+    pub->limits.requests_per_day = pg_int(result, row, "requests_per_day");
     out->period_seconds = pg_int(result, row, "period_seconds");
     struct period period = period_at(pub->start, pub->expiry, out->period_seconds, now);
     pub->period_start = period.start;

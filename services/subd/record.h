@@ -15,7 +15,8 @@ struct record {
 /* The columns that record_read needs, for a SELECT. */
 #define RECORD_COLUMNS                                                                             \
     "id, version, state, service, subscriber, tier, plan, start_at, expires_at, period_seconds, "  \
-    "coalesce(payment_id, '') AS payment_id, rate, burst, requests, bytes, messages, cost"
+    "coalesce(payment_id, '') AS payment_id, rate, burst, requests, bytes, messages, cost, "       \
+    "requests_per_day"
 
 int record_read(const PGresult *result, int row, int64_t now, struct record *out,
                 struct err *err) MUST_USE;

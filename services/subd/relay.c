@@ -38,7 +38,7 @@ static const struct pg_stmt numbered_stmt = {
     "relay_numbered", "SELECT o.head, s.id, s.version, s.state, s.service, s.subscriber, s.tier,"
                       " s.plan, s.start_at, s.expires_at, s.period_seconds,"
                       " coalesce(s.payment_id, '') AS payment_id, s.rate, s.burst, s.requests,"
-                      " s.bytes, s.messages, s.cost"
+                      " s.bytes, s.messages, s.cost, s.requests_per_day"
                       " FROM outbox o JOIN subscription s ON s.id = o.subscription"
                       " WHERE o.head IS NOT NULL ORDER BY o.head LIMIT 256"};
 static const struct pg_stmt published_stmt = {

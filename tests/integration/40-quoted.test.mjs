@@ -34,7 +34,7 @@ const BOOK = `
 tokens:
   ODD: { decimals: 6, index: 1 }
   ALT: { decimals: 18, index: 2 }
-services: { api: the API, extra: another }
+services: { api: the API, extra: { title: another, protocols: [sse, http, graphql] } }
 durations: [30, { days: 60, discount: 10% }]
 tiers:
   small:
@@ -42,9 +42,10 @@ tiers:
     prices: { ODD: "3.00", ALT: "3" }
     services: { extra: { prices: { ODD: "9.99" } } }
   large:
-    limits: { rate: 100, burst: 500, requests: 9000000000, bytes: 1GiB, bandwidth: 512 }
+    limits: { rate: 100, burst: 500, requests: 9000000000, requests_per_day: 500000, bytes: 1GiB, bandwidth: 512 }
     prices: { ODD: "30.00" }
 `;
+const SERVICES = [{ name: 'api', id: serviceId('api'), protocols: ['http'] }, { name: 'extra', id: serviceId('extra'), protocols: ['http', 'sse', 'graphql'] }];
 
 let dir;
 let postgres;
@@ -157,9 +158,10 @@ test('prices are exact, per service and duration, and carry the version of the p
   assert.deepEqual(body.tokens, [
     { symbol: 'ODD', address: TOKENS[0], decimals: 6, index: 1 }, { symbol: 'ALT', address: TOKENS[1], decimals: 18, index: 2 }]);
   assert.deepEqual(body.durations, [{ days: 30, discount_percent: 0 }, { days: 60, discount_percent: 10 }]);
-  assert.deepEqual(body.services, ['api', 'extra'].map((name) => ({ name, id: serviceId(name) })));
+  assert.deepEqual(body.services, SERVICES);
   const [small, large] = body.tiers;
-  assert.deepEqual(small.limits, { rate: 10, burst: 10, requests: 1000, bytes: 0, messages: 0, cost: 0, bandwidth: 0 });
+  assert.deepEqual(small.limits, { rate: 10, burst: 10, requests: 1000, requests_per_day: 0, bytes: 0, messages: 0, cost: 0, bandwidth: 0 });
+  assert.equal(large.limits.requests_per_day, 500_000);
   assert.equal(large.limits.bytes, 2 ** 30);
   const price = (service, token) => small.prices.find((one) => one.service === service && one.token === token);
   assert.deepEqual(price('api', 'ODD').durations, [{ days: 30, amount: '3000000' }, { days: 60, amount: '5400000' }]);
@@ -177,6 +179,7 @@ test('discovery names the chain, the contract, the signer and the endpoints', as
   assert.equal(body.receipt_signer, RECEIPT_SIGNER);
   assert.equal(body.endpoints.quote, 'http://127.0.0.1:8080/quote');
   assert.equal(body.tokens.length, 2);
+  assert.deepEqual(body.services, SERVICES);
 });
 
 test('viem finds our signer in a quote, and the transactions say what was signed', async () => {
@@ -382,6 +385,8 @@ test('plans are numbered once and cannot be changed', async () => {
   const plans = postgres.rows('select * from quotes.plan_v1 order by plan');
   assert.deepEqual(plans.map(({ plan, tier, version }) => [plan, tier, version]), [[1, 'small', 1], [2, 'large', 1]]);
   assert.equal(plans[1].requests, 9_000_000_000);
+  assert.deepEqual(plans.map((plan) => plan.requests_per_day), [0, 500_000]);
+  assert.equal(Object.keys(plans[0]).at(-1), 'requests_per_day', 'what is new in a published view stands at its end');
   assert.equal(plans[0].period_seconds, 30 * DAY);
   for (const statement of ['update quotes.plan set rate = 1', 'delete from quotes.plan', 'truncate quotes.plan', 'delete from quotes.price_book', 'update quotes.service set name = name']) {
     assert.throws(() => postgres.sql(statement), /append-only/, statement);
@@ -413,11 +418,15 @@ test('a changed price book comes into force on HUP: changed limits make a new pl
   writeFileSync(file, BOOK.replace('requests: 1000 ', 'requests: 2000 '));
   quoted.process.signal('SIGHUP');
   await waitUntil('the new plan', async () => (await quote(wallet())).terms.plan === 3);
+  writeFileSync(file, BOOK.replace('requests: 1000 ', 'requests: 1000, requests_per_day: 100 '));
+  quoted.process.signal('SIGHUP');
+  await waitUntil('the plan with a limit of the day', async () => (await quote(wallet())).terms.plan === 4);
+  assert.equal(postgres.rows('select requests_per_day from quotes.plan_v1 where plan = 4')[0].requests_per_day, 100);
   writeFileSync(file, BOOK);
   quoted.process.signal('SIGHUP');
   await waitUntil('the old plan', async () => (await quote(wallet())).terms.plan === 1);
-  assert.deepEqual(postgres.rows('select tier, version from quotes.plan order by id').map(({ tier, version: n }) => `${tier} ${n}`), ['small 1', 'large 1', 'small 2']);
-  assert.equal(postgres.rows('select * from quotes.price_book').length, 4);
+  assert.deepEqual(postgres.rows('select tier, version from quotes.plan order by id').map(({ tier, version: n }) => `${tier} ${n}`), ['small 1', 'large 1', 'small 2', 'small 3']);
+  assert.equal(postgres.rows('select * from quotes.price_book').length, 5);
 });
 
 test('payd away: 503 with Retry-After, prices stay, and it recovers by itself', async () => {

@@ -685,8 +685,8 @@ test('a subscriber sees their own subscription and usage, and nobody else their'
   const usage = await get(api, `/usage/${sub.id}`, token);
   assert.deepEqual(usage.body, {
     subscription: sub.id, state: 'active', period: { start: sub.start, end: sub.start + MONTH },
-    limits: { requests: 100, bytes: null, messages: null, cost: null }, used: { requests: 4, bytes: 3, messages: 0, cost: 0 },
-    left: { requests: 96, bytes: null, messages: null, cost: null },
+    day: lease.day, limits: { requests: 100, bytes: null, messages: null, cost: null, requests_per_day: null },
+    used: { requests: 4, bytes: 3, messages: 0, cost: 0, requests_per_day: 4 }, left: { requests: 96, bytes: null, messages: null, cost: null, requests_per_day: null },
     days: [{ day: lease.day, requests: 4, bytes_in: 1, bytes_out: 2, messages: 0, events: 0, cost: 0 }],
   });
   assert.equal((await get(api, `/usage/${sub.id}`, strange)).status, 404);

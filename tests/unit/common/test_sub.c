@@ -74,6 +74,40 @@ static void record_bytes(void **state)
     assert_string_equal(unknown_back.id, ID);
 }
 
+/* A limit of the day is told only where there is one: who does not know it reads the rest. */
+static void requests_per_day(void **state)
+{
+    (void)state;
+    struct sub_record record = example, back;
+    struct err err;
+    record.limits.requests_per_day = 700;
+    AUTO_JSON json_t *json = sub_record_encode(&record);
+    AUTO_FREE char *text = json_text(json);
+    assert_non_null(strstr(text, "\"cost\":0,\"requests_per_day\":700}"));
+    assert_int_equal(sub_record_decode(json, &back, &err), 0);
+    assert_int_equal(back.limits.requests_per_day, 700);
+    AUTO_JSON json_t *without = sub_record_encode(&example);
+    assert_int_equal(sub_record_decode(without, &back, &err), 0);
+    assert_int_equal(back.limits.requests_per_day, 0);
+    json_object_set_new(json_object_get(without, "limits"), "requests_per_day", json_integer(0));
+    assert_int_equal(sub_record_decode(without, &back, &err), -1);
+
+    static const struct {
+        int64_t period, day;
+        enum sub_kind kind;
+        bool limited;
+    } table[] = {
+        {0, 0, SUB_REQUESTS, false}, {5, 0, SUB_REQUESTS, true}, {0, 5, SUB_REQUESTS, true},
+        {0, 5, SUB_BYTES, false},    {5, 5, SUB_REQUESTS, true},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        struct sub_limits limits = {.requests_per_day = table[i].day};
+        limits.quota[SUB_REQUESTS] = table[i].period;
+        assert_int_equal(sub_limited(&limits, table[i].kind), table[i].limited);
+    }
+}
+
 /* Replaces the first `from` of RECORD. */
 static char *changed(const char *from, const char *to)
 {
@@ -231,10 +265,11 @@ static void changes_and_heartbeats(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(names_round_trip), cmocka_unit_test(ids_are_strict),
-        cmocka_unit_test(record_bytes),     cmocka_unit_test(record_refusals),
-        cmocka_unit_test(check_request),    cmocka_unit_test(check_has_a_bound),
-        cmocka_unit_test(check_reply),      cmocka_unit_test(changes_and_heartbeats),
+        cmocka_unit_test(names_round_trip),       cmocka_unit_test(ids_are_strict),
+        cmocka_unit_test(record_bytes),           cmocka_unit_test(requests_per_day),
+        cmocka_unit_test(record_refusals),        cmocka_unit_test(check_request),
+        cmocka_unit_test(check_has_a_bound),      cmocka_unit_test(check_reply),
+        cmocka_unit_test(changes_and_heartbeats),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -119,6 +119,36 @@ static void versions(void **state)
     pricebook_unref(&c);
 }
 
+static void services_and_days(void **state)
+{
+    struct pricebook *book = NULL;
+    struct err err = {""};
+    (void)state;
+    if (parse(TOKENS
+              "services:\n"
+              "  api: it\n"
+              "  feed: { title: news, protocols: [sse, http] }\n"
+              "  chat: { protocols: websocket }\n"
+              "  graph: { protocols: [graphql, websocket, sse, http] }\n"
+              "durations: [30]\n"
+              "tiers:\n"
+              "  small: { limits: { requests: 100, requests_per_day: 100 }, prices: { ODD: 3 } }\n"
+              "  hour: { period: 1h, limits: { requests: 100, requests_per_day: 900 },"
+              " prices: { ODD: 3 } }\n",
+              &book, &err) != 0)
+        fail_msg("%s", err.msg);
+    assert_int_equal(pricebook_tier(book, "small")->limits.requests_per_day, 100);
+    assert_int_equal(pricebook_tier(book, "hour")->limits.requests_per_day, 900);
+    assert_non_null(strstr(book->pricing, "\"requests_per_day\":900"));
+    assert_non_null(strstr(book->pricing, "\"protocols\":[\"http\"]"));
+    assert_non_null(strstr(book->pricing, "\"protocols\":[\"http\",\"sse\"]"));
+    assert_non_null(strstr(book->pricing, "\"protocols\":[\"websocket\"]"));
+    assert_non_null(
+        strstr(book->pricing, "\"protocols\":[\"http\",\"websocket\",\"sse\",\"graphql\"]"));
+    assert_null(strstr(book->pricing, "news"));
+    pricebook_unref(&book);
+}
+
 #define TIER(body)  HEAD "tiers:\n  small: " body "\n"
 #define PRICE(text) TIER("{ prices: { ODD: " text " } }")
 
@@ -150,6 +180,17 @@ static const struct {
     {TIER("{ limits: { burst: 5 }, prices: { ODD: 3 } }"), "burst: means nothing without rate"},
     {TIER("{ limits: { bandwidth: 65536 }, prices: { ODD: 3 } }"), "limits.bandwidth"},
     {TIER("{ limits: { requests: 9007199254740993 }, prices: { ODD: 3 } }"), "limits.requests"},
+    {TIER("{ limits: { requests_per_day: -1 }, prices: { ODD: 3 } }"), "limits.requests_per_day"},
+    {TIER("{ limits: { requests_per_day: 9007199254740993 }, prices: { ODD: 3 } }"),
+     "limits.requests_per_day"},
+    {TIER("{ limits: { requests: 10, requests_per_day: 11 }, prices: { ODD: 3 } }"),
+     "limits.requests_per_day: more than requests"},
+    {TOKENS "services: { api: { protocols: [http, grpc] } }\ndurations: [30]\n"
+            "tiers: { s: { prices: { ODD: 3 } } }\n",
+     "protocols: are http, websocket, sse and graphql"},
+    {TOKENS "services: { api: { protocols: [sse, sse] } }\ndurations: [30]\n"
+            "tiers: { s: { prices: { ODD: 3 } } }\n",
+     "protocols: sse stands twice"},
     {TIER("{ limits: { bytes: 1GB }, prices: { ODD: 3 } }"), "limits.bytes"},
     {TIER("{ period: 1500ms, prices: { ODD: 3 } }"), "period"},
     {TIER("{ period: 60500ms, prices: { ODD: 3 } }"), "whole seconds"},
@@ -251,8 +292,10 @@ static void shipped(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(good), cmocka_unit_test(decimals),     cmocka_unit_test(versions),
-        cmocka_unit_test(bad),  cmocka_unit_test(combinations), cmocka_unit_test(shipped),
+        cmocka_unit_test(good),     cmocka_unit_test(decimals),
+        cmocka_unit_test(versions), cmocka_unit_test(services_and_days),
+        cmocka_unit_test(bad),      cmocka_unit_test(combinations),
+        cmocka_unit_test(shipped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
