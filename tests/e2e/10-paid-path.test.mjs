@@ -137,6 +137,27 @@ test('the call after the last of a quota is 429 and is not forwarded', async () 
   assert.equal(usage.left.requests, 0);
 });
 
+test('the call after the last of a day is 429 until midnight, also where the period has no limit', { timeout: 120_000 }, async () => {
+  const toMidnight = () => 86400 - (Math.floor(Date.now() / 1000) % 86400);
+  const buyer = await subscriber('daily');
+  if (toMidnight() < 30) await waitUntil('midnight', () => toMidnight() > 30, { timeout: 60_000 });
+  const before = await stack.served();
+  const statuses = await Promise.all(Array.from({ length: 30 }, (_, i) => buyer.call(`/v1/d${i}`).then(({ status }) => status)));
+  assert.equal(statuses.filter((status) => status === 200).length, 20);
+  assert.equal(statuses.filter((status) => status === 429).length, 10);
+  assert.equal((await stack.served()) - before, 20);
+  const usage = await settled(buyer, 20);
+  assert.equal(usage.limits.requests, null);
+  assert.equal(usage.used.requests_per_day, 20);
+  assert.equal(usage.left.requests_per_day, 0);
+  await waitUntil('all that was lent to be back', async () => {
+    const refused = await buyer.call('/v1/over');
+    assert.equal(refused.status, 429);
+    assert.match(refused.body.type, /quota-exceeded$/);
+    return Math.abs(Number(refused.headers.get('retry-after')) - toMidnight()) <= 3;
+  });
+});
+
 test('a quota asked for by many at once is spent to the last and not further', async () => {
   const buyer = await subscriber('tiny');
   const before = await stack.served();
