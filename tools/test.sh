@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs every test of the tree, stage by stage, and ends with one line that counts them: "N passed, N failed".
 # usage: tools/test.sh [stage ...]     stages: build lint unit contracts docs fuzz integration e2e containers
-# OCTROI_FUZZ_SECONDS bounds each fuzz target (default 10).
+# OCTROI_FUZZ_SECONDS bounds each fuzz target (default 5).
 set -uo pipefail
 cd "$(dirname "$0")/.."
 logs=build/test-logs
@@ -80,7 +80,7 @@ stage_fuzz() {
         name=$(basename "$target" | sed 's/^[^_]*_fuzz_//')
         corpus=tests/fuzz/$area/corpus/$name
         mkdir -p "build/fuzz/corpus/$area-$name"
-        check "fuzz $area/$name" "$target" -max_total_time="${OCTROI_FUZZ_SECONDS:-10}" -rss_limit_mb=1024 -timeout=10 \
+        check "fuzz $area/$name" "$target" -max_total_time="${OCTROI_FUZZ_SECONDS:-5}" -rss_limit_mb=1024 -timeout=10 \
             -artifact_prefix=build/fuzz/ "build/fuzz/corpus/$area-$name" $([ -d "$corpus" ] && echo "$corpus")
     done
 }
