@@ -244,7 +244,11 @@ static void bench_begin(struct bench *b, int64_t first, int64_t tail, int64_t ra
     m->chain[0].id = ++m->next_id;
     *b = (struct bench){
         .model = m,
-        .chain = {m, on_latest, NULL, on_block, on_events_of, on_events_in},
+        .chain = {.ctx = m,
+                  .latest = on_latest,
+                  .block = on_block,
+                  .events_of = on_events_of,
+                  .events_in = on_events_in},
         .store = {m, on_kept, on_advance, on_rollback, on_settle},
     };
     b->options = (struct follow_options){NULL, NULL, first, tail, range, 4};
