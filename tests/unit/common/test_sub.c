@@ -24,7 +24,7 @@ static const struct sub_record example = {
     .expiry = 1792592000,
     .period_start = 1790000000,
     .period_end = 1792592000,
-    .limits = {50, 100, {100000, 0, 0, 0}},
+    .limits = {.rate = 50, .burst = 100, .quota = {100000, 0, 0, 0}},
 };
 
 static void names_round_trip(void **state)
