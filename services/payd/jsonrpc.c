@@ -132,9 +132,10 @@ static int batch_item(const json_t *json, int64_t id, size_t count, struct jsonr
     if (version_check(json, err) != 0)
         return -1;
     const json_t *answered = json_object_get(json, "id");
-    json_int_t place = json_integer_value(answered) - id;
-    if (!json_is_integer(answered) || place < 0 || place >= (json_int_t)count)
+    json_int_t got = json_integer_value(answered);
+    if (!json_is_integer(answered) || got < id || got >= id + (int64_t)count)
         return err_set(err, "JSON-RPC batch: an id that was not sent");
+    json_int_t place = got - id;
     if (out[place].failed || out[place].result != NULL)
         return err_set(err, "JSON-RPC batch: two answers to one call");
     return outcome_read(json, &out[place], err);

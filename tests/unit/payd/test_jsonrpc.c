@@ -164,6 +164,23 @@ static void batches_are_answered_whole(void **state)
     }
 }
 
+/* The distance from the id that was asked to such a one has no place in 64 bits. */
+static void regression_ids_at_the_ends_of_their_range(void **state)
+{
+    static const char *const ids[] = {"-9223372036854775808", "9223372036854775807",
+                                      "-9223372036854775807"};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(ids); i++) {
+        AUTO_FREE char *text = mem_printf("[" OK(7) ",{\"jsonrpc\":\"2.0\",\"id\":%s,"
+                                                    "\"result\":1}]",
+                                          ids[i]);
+        struct jsonrpc_answer out[2];
+        bool refused;
+        assert_int_equal(jsonrpc_batch_parse(text, strlen(text), 7, 2, out, &refused, NULL), -1);
+        assert_null(out[0].result);
+    }
+}
+
 static void batches_are_asked_in_order(void **state)
 {
     (void)state;
@@ -207,6 +224,7 @@ int main(void)
         cmocka_unit_test(requests),
         cmocka_unit_test(a_node_s_words_are_made_printable),
         cmocka_unit_test(batches_are_answered_whole),
+        cmocka_unit_test(regression_ids_at_the_ends_of_their_range),
         cmocka_unit_test(batches_are_asked_in_order),
         cmocka_unit_test(names_hold_no_keys),
     };
