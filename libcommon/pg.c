@@ -122,6 +122,8 @@ static PGconn *open_session(struct pg *pg, struct err *err)
                           "client_encoding",     "dbname",           NULL};
     const char *values[] = {CONNECT_S,       "10000", "10",         "5", "3",
                             pg->application, "UTF8",  pg->conninfo, NULL};
+    if (pg_conninfo_check(pg->conninfo, err) != 0)
+        return NULL;
     PGconn *db = PQconnectdbParams(keys, values, 1);
     if (PQstatus(db) == CONNECTION_OK) {
         PQsetNoticeReceiver(db, ignore_notice, NULL);

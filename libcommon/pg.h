@@ -24,6 +24,8 @@ struct pg_options {
     void *ctx;
 };
 
+/* Whether libpq understands an address; says no more of it than which part is wrong. */
+int pg_conninfo_check(const char *conninfo, struct err *err) MUST_USE;
 /* Connects in the background, with backoff: never fails for a server that is away. */
 struct pg *pg_new(const struct pg_options *options);
 void pg_free(struct pg **pg);
