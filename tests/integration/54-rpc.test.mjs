@@ -56,7 +56,8 @@ async function turns(n, ...of) {
 }
 
 before(async () => {
-  site = await new Payments().start();
+  site = new Payments(); // known before it starts: what fails half-way is stopped, too
+  await site.start();
 });
 
 afterEach(async () => {
