@@ -2,6 +2,7 @@
  * puts the parts together and takes them apart in order. */
 #include "libcommon/eth/hex.h"
 #include "libcommon/log.h"
+#include "libcommon/secret_file.h"
 #include "services/payd/api.h"
 #include "services/payd/gauges.h"
 #include "services/payd/herald.h"
@@ -50,6 +51,7 @@ static int receipts_start(struct payd *payd, struct err *err)
         return 0;
     if (receipt_key(payd->settings->receipts.key_file, &payd->receipt_key, err) != 0)
         return -1;
+    secret_file_warn("receipts.key_file", payd->settings->receipts.key_file);
     sign_key_address(payd->receipt_key, address);
     hex_address_format(address, text);
     if (!payd->target.has_receipt_signer || memcmp(address, payd->target.receipt_signer, 20) != 0)

@@ -4,6 +4,7 @@
 
 #include "libcommon/eth/hex.h"
 #include "libcommon/jwt.h"
+#include "libcommon/secret_file.h"
 
 #include <openssl/evp.h>
 #include <stdio.h>
@@ -16,7 +17,7 @@ int receipt_key(const char *path, struct sign_key **out, struct err *err)
     char text[KEY_MAX];
     FILE *file = fopen(path, "re");
     if (file == NULL)
-        return err_set(err, "receipts.key_file: %s: %m", path);
+        return err_set(err, "receipts.key_file: %s: %m", secret_file_name(path));
     /* No copy of the key in stdio's buffer, which nobody wipes. */
     setbuf(file, NULL);
     size_t len = fread(text, 1, sizeof(text) - 1, file);
@@ -24,7 +25,7 @@ int receipt_key(const char *path, struct sign_key **out, struct err *err)
     text[len] = '\0';
     int rc = sign_key_from_hex(text, out, err);
     mem_wipe(text, sizeof(text));
-    return rc == 0 ? 0 : err_wrap(err, "receipts.key_file: %s", path);
+    return rc == 0 ? 0 : err_wrap(err, "receipts.key_file: %s", secret_file_name(path));
 }
 
 struct word receipt_digest(const struct quote_domain *domain, const struct receipt *receipt)

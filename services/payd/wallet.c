@@ -4,6 +4,7 @@
 
 #include "libcommon/eth/hex.h"
 #include "libcommon/log.h"
+#include "libcommon/secret_file.h"
 #include "services/payd/gauges.h"
 #include "services/payd/signer.h"
 #include "services/payd/wallet_work.h"
@@ -51,6 +52,9 @@ int wallet_open(struct payd *payd, struct wallet **out, struct err *err)
         return err_wrap(err, "wallet");
     signer_address(signer, address);
     hex_address_format(address, text);
+    secret_file_warn("wallet.keystore", settings->keystore);
+    secret_file_warn("wallet.mnemonic_file", settings->mnemonic_file);
+    secret_file_warn("wallet.password_file", settings->password_file);
     log_info("the wallet's address", LOG_STR(ADDRESS, text));
     struct wallet *wallet = *out = mem_zalloc(sizeof(*wallet));
     wallet->payd = payd;

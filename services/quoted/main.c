@@ -1,4 +1,5 @@
 /* The process: opens what quoted needs, in the order in which it is released again. */
+#include "libcommon/secret_file.h"
 #include "services/quoted/api.h"
 #include "services/quoted/gauges.h"
 
@@ -62,6 +63,13 @@ static void declare_dependencies(struct service *service)
         service_dependency(service, names[i], true, false, "not there yet");
 }
 
+static void look_at_files(const struct settings_signer *signer)
+{
+    if (signer->key[0] == '\0')
+        secret_file_warn("signer.key_file", signer->key_file);
+    secret_file_warn("signer.next_key_file", signer->next_key_file);
+}
+
 static int start(struct service *service, struct err *err)
 {
     struct quoted *quoted = &state;
@@ -83,6 +91,7 @@ static int start(struct service *service, struct err *err)
         quoted_rekey(quoted, &keys, err) != 0 ||
         pricebook_load(quoted->settings->pricebook, &quoted->chain, &book, err) != 0)
         return -1;
+    look_at_files(&quoted->settings->signer);
     quoted->next = book;
     if (open_stores(quoted, err) != 0)
         return -1;
@@ -124,6 +133,7 @@ static int reload(struct service *service, const void *config, struct err *err)
         pricebook_unref(&book);
         return -1;
     }
+    look_at_files(&settings->signer);
     watch_tell(quoted->watch, WATCH_UNKNOWN, "");
     selling_changed(quoted);
     atomic_store(&quoted->settings, settings);

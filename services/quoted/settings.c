@@ -5,6 +5,7 @@
 #include "libcommon/cidr.h"
 #include "libcommon/eth/hex.h"
 #include "libcommon/json.h"
+#include "libcommon/secret_file.h"
 #include "services/quoted/keyring.h"
 
 #include <stdio.h>
@@ -243,16 +244,19 @@ int settings_resolve(const struct settings_chain *chain, const char *deployment,
     return resolve_contract(chain, deployment != NULL, out, err);
 }
 
-static int read_file(const char *what, const char *path, char *out, size_t max, size_t *len,
-                     struct err *err)
+/* `shown` is the path as errors may name it. */
+static int read_file(const char *what, const char *path, const char *shown, char *out, size_t max,
+                     size_t *len, struct err *err)
 {
     FILE *file = fopen(path, "re");
     if (file == NULL)
-        return err_set(err, "%s: %s: %m", what, path);
+        return err_set(err, "%s: %s: %m", what, shown);
+    /* No copy of a key in stdio's buffer, which nobody wipes. */
+    setbuf(file, NULL);
     *len = fread(out, 1, max, file);
     fclose(file);
     if (*len == max)
-        return err_set(err, "%s: %s: too long", what, path);
+        return err_set(err, "%s: %s: too long", what, shown);
     out[*len] = '\0';
     return 0;
 }
@@ -263,7 +267,8 @@ int settings_chain(const struct settings_chain *chain, struct pricebook_chain *o
     size_t len;
     if (chain->deployment[0] == '\0')
         return settings_resolve(chain, NULL, 0, out, err);
-    if (read_file("chain.deployment", chain->deployment, text, DEPLOYMENT_MAX, &len, err) != 0)
+    const char *path = chain->deployment;
+    if (read_file("chain.deployment", path, path, text, DEPLOYMENT_MAX, &len, err) != 0)
         return -1;
     return settings_resolve(chain, text, len, out, err);
 }
@@ -272,7 +277,7 @@ static int read_key(const char *what, const char *path, struct sign_key **out, s
 {
     char text[KEY_MAX];
     size_t len;
-    int rc = read_file(what, path, text, sizeof(text), &len, err);
+    int rc = read_file(what, path, secret_file_name(path), text, sizeof(text), &len, err);
     if (rc == 0 && sign_key_from_hex(text, out, err) != 0)
         rc = err_wrap(err, "%s", what);
     mem_wipe(text, sizeof(text));

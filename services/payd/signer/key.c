@@ -3,6 +3,7 @@
 
 #include "libcommon/eth/hd.h"
 #include "libcommon/eth/keystore.h"
+#include "libcommon/secret_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -37,26 +38,27 @@ static void close_fd(const int *fd)
 static int read_file(const char *path, size_t max, struct secret *out, struct err *err)
 {
     CLEANUP(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    const char *name = secret_file_name(path);
     struct stat info;
     out->len = 0;
     if (fd < 0 || fstat(fd, &info) != 0)
-        return err_set(err, "%.150s: %m", path);
+        return err_set(err, "%.150s: %m", name);
     if (!S_ISREG(info.st_mode))
-        return err_set(err, "%.150s: not a regular file", path);
+        return err_set(err, "%.150s: not a regular file", name);
     while (out->len <= max) {
         ssize_t n = read(fd, out->text + out->len, max + 1 - out->len);
         if (n < 0)
-            return err_set(err, "%.150s: %m", path);
+            return err_set(err, "%.150s: %m", name);
         if (n == 0)
             break;
         out->len += (size_t)n;
     }
     if (out->len > max)
-        return err_set(err, "%.150s: larger than %zu bytes", path, max);
+        return err_set(err, "%.150s: larger than %zu bytes", name, max);
     out->text[out->len] = '\0';
     return memchr(out->text, '\0', out->len) == NULL
                ? 0
-               : err_set(err, "%.150s: a NUL byte stands in it", path);
+               : err_set(err, "%.150s: a NUL byte stands in it", name);
 }
 
 /* The newline that an editor puts at the end is no part of a password. */

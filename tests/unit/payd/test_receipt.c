@@ -111,6 +111,9 @@ static void key_files(void **state)
     struct sign_key *none = NULL;
     struct err err;
     assert_int_equal(receipt_key("/nonexistent/key", &none, &err), -1);
+    /* The key itself, given where its file was meant. */
+    assert_int_equal(receipt_key(KEY, &none, &err), -1);
+    assert_null(strstr(err.msg, "59c6995e"));
 }
 
 int main(void)

@@ -199,6 +199,8 @@ static void does_not_start(void **state)
         {NULL, wrong, NULL, "m", PROGRAM, "12, 15"},
         {NULL, nowhere, NULL, "m", PROGRAM, "No such file"},
         {NULL, words, nowhere, "m", PROGRAM, "No such file"},
+        {NULL, WORDS, NULL, "m", PROGRAM, "not shown"}, /* in place of its file */
+        {NULL, words, WORDS, "m", PROGRAM, "not shown"},
         {NULL, "/dev/zero", NULL, "m", PROGRAM, "regular"},
         {NULL, "/", NULL, "m", PROGRAM, "regular"},
         {NULL, words, NULL, "m", nowhere, nowhere},
