@@ -59,6 +59,7 @@ class Misuse extends Error {}
 class Invalid extends Error {}
 class Unknown extends Error {}
 
+const isCount = (it) => Number.isSafeInteger(it) && it >= 0;
 const isWord = (text) => isHex(text) && text.length === 66;
 
 function wanted(check, value, what, Kind = Misuse) {
@@ -66,15 +67,19 @@ function wanted(check, value, what, Kind = Misuse) {
   return value;
 }
 
-function readText(path) {
+// `shown` is what an error calls the file.
+function readText(path, shown = path) {
   let text;
   try {
     text = readFileSync(path === '-' ? 0 : path, 'utf8');
   } catch (error) {
-    throw new Misuse(`${path}: ${error.code ?? 'cannot be read'}`);
+    throw new Misuse(`${shown}: ${error.code ?? 'cannot be read'}`);
   }
-  return wanted((it) => it.length <= MAX_INPUT, text, `${path}: too long`);
+  return wanted((it) => it.length <= MAX_INPUT, text, `${shown}: too long`);
 }
+
+// What stands where an object should is none: null is an object to typeof.
+const object = (value) => (value !== null && typeof value === 'object' ? value : {});
 
 function readJson(path, Kind) {
   try {
@@ -98,9 +103,9 @@ function contractOf(options) {
   return { chainId: Number(chainId), contract: getAddress(contract) };
 }
 
-// Never in an error's text: what stands in the file or the variable may be a key with a slip of the pen.
+// Never in an error's text: what stands in the file, in the variable or in the place of the file's name may be a key with a slip of the pen.
 function account(options) {
-  const text = options['key-file'] === undefined ? process.env.OCTROI_KEY : readText(options['key-file']);
+  const text = options['key-file'] === undefined ? process.env.OCTROI_KEY : readText(options['key-file'], '--key-file');
   if (!text) throw new Misuse('no key: --key-file FILE, or OCTROI_KEY');
   try {
     return privateKeyToAccount(wanted(isWord, text.trim(), ''));
@@ -144,9 +149,10 @@ async function generate(options) {
 }
 
 function parseProof(path) {
-  const { domain = {}, access = {}, signature } = readJson(path, Invalid);
+  const { signature, ...said } = readJson(path, Invalid);
+  const [domain, access] = [object(said.domain), object(said.access)];
   const bad = 'the file is no access proof';
-  wanted((it) => isAddress(it ?? ''), access.subscriber, bad, Invalid);
+  wanted((it) => typeof it === 'string' && isAddress(it), access.subscriber, bad, Invalid);
   wanted(isWord, access.serviceId ?? '', bad, Invalid);
   wanted(isWord, access.challenge ?? '', bad, Invalid);
   wanted(Number.isSafeInteger, access.notAfter, bad, Invalid);
@@ -209,14 +215,15 @@ function checkJws(jws, receipt, signer) {
 }
 
 function parseReceipt(path) {
-  const { domain = {}, receipt = {}, signature, jws } = readJson(path, Invalid);
+  const { signature, jws, ...said } = readJson(path, Invalid);
+  const [domain, receipt] = [object(said.domain), object(said.receipt)];
   const bad = 'the file is no receipt';
   const { chainId, verifyingContract: contract } = domain;
-  wanted(Number.isSafeInteger, chainId, bad, Invalid);
-  for (const at of [contract, receipt.subscriber, receipt.token]) wanted((it) => isAddress(it ?? ''), at, bad, Invalid);
+  wanted(isCount, chainId, bad, Invalid);
+  for (const at of [contract, receipt.subscriber, receipt.token]) wanted((it) => typeof it === 'string' && isAddress(it), at, bad, Invalid);
   for (const word of [receipt.paymentId, receipt.serviceId, receipt.terms, receipt.txHash]) wanted((it) => isWord(it ?? ''), word, bad, Invalid);
-  wanted((it) => /^\d{1,78}$/.test(it), receipt.amount, bad, Invalid);
-  for (const n of [receipt.blockNumber, receipt.confirmedAt]) wanted(Number.isSafeInteger, n, bad, Invalid);
+  wanted((it) => typeof it === 'string' && /^\d{1,78}$/.test(it) && BigInt(it) < 1n << 256n, receipt.amount, bad, Invalid);
+  for (const n of [receipt.blockNumber, receipt.confirmedAt]) wanted(isCount, n, bad, Invalid);
   wanted((it) => isHex(it) && it.length === 132, signature, bad, Invalid);
   const message = { ...receipt, terms: BigInt(receipt.terms), amount: BigInt(receipt.amount), blockNumber: BigInt(receipt.blockNumber), confirmedAt: BigInt(receipt.confirmedAt) };
   return { chainId, contract: getAddress(contract), receipt, message, signature, jws };

@@ -241,7 +241,9 @@ test('the command checks receipts', async () => {
   assert.equal((await proof(['receipt', file, '--signer', stand.payer.address])).code, 1);
   assert.equal((await proof(['receipt', file])).code, 2);
   assert.equal((await proof(['receipt', file, '--signer', signer.address, '--rpc', `http://127.0.0.1:${await freePort()}`])).code, 3);
-  for (const input of ['', '{', 'null', '{"receipt": null}', '[]', 'x'.repeat(70_000)]) {
+  const changed = (more, chain = {}) => JSON.stringify({ ...given, domain: { ...given.domain, ...chain }, receipt: { ...given.receipt, ...more } });
+  const odd = [changed({ blockNumber: -1 }), changed({ confirmedAt: -1 }), changed({ amount: '9'.repeat(78) }), changed({ amount: [given.receipt.amount] }), changed({}, { chainId: -5 }), changed({}, { verifyingContract: [stand.deployment.contract] })];
+  for (const input of ['', '{', 'null', '{"receipt": null}', '{"domain": null}', '[]', 'x'.repeat(70_000), ...odd]) {
     const { code, stderr } = await proof(['receipt', '-', '--signer', signer.address], { input });
     assert.ok([1, 2].includes(code), `${input.slice(0, 20)}: ${code}`);
     assert.doesNotMatch(stderr, /should not|at .*mjs/);
@@ -288,7 +290,7 @@ test('the command makes and checks access proofs, and never shows a key', async 
   await refused([...contract, ...ask], /signature/, { text: JSON.stringify({ ...JSON.parse(made.stdout), access: { ...access, notAfter: access.notAfter + 1 } }) });
   await refused([...contract, ...ask], /expired/, { text: JSON.stringify({ ...JSON.parse(made.stdout), access: { ...access, notAfter: 1 } }) });
   await refused([...contract, ...ask], /more than a day/, { text: JSON.stringify({ ...JSON.parse(made.stdout), access: { ...access, notAfter: access.notAfter + 100_000 } }) });
-  await refused([...contract, ...ask], /no access proof/, { text: '{}' });
+  for (const text of ['{}', '[]', '{"domain":null}', '{"access":null}', '{"access":7,"domain":"x"}']) await refused([...contract, ...ask], /no access proof/, { text });
   await refused(contract, /--service/, { code: 2 });
   await refused([...contract, ...ask, '--rpc', `http://127.0.0.1:${await freePort()}`], /does not answer/, { code: 3 });
   // A right signature of somebody who holds nothing.
@@ -305,6 +307,7 @@ test('the command makes and checks access proofs, and never shows a key', async 
     [['generate', ...contract, '--service', 'first', '--challenge', challenge, '--valid', '100000'], { OCTROI_KEY: accounts[2] }],
     [['generate', ...contract, '--service', 'first', '--challenge', challenge], { OCTROI_KEY: '' }],
     [['generate', `--key=${accounts[2]}`], {}],
+    [['generate', ...contract, '--service', 'first', '--challenge', challenge, '--key-file', accounts[2]], {}],
     [['nonsense'], {}],
     [['constructor'], {}],
     [[], {}],
