@@ -1,12 +1,12 @@
 // Deploys the contract behind its proxy on any EVM chain, verifies what then stands there, and writes what the services need to
 // know of it. All of it comes from the environment (docs/operations/chain.md); forge is not needed. Running it again finds the
 // deployment, or goes on where an interrupted run ended. Prints addresses and hashes, never a key.
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { encodeFunctionData, formatEther, getAddress, zeroAddress } from 'viem';
 import { artifact, compilerVersion, isCodeOf, standardJson } from './artifacts.mjs';
-import { Refusal, deploySettings, reader, run, writer } from './settings.mjs';
+import { Refusal, deploySettings, readJson, reader, run, writer } from './settings.mjs';
 import { tell, verify } from './verify.mjs';
 
 const RPC_PATIENCE_MS = 30_000;
@@ -28,12 +28,12 @@ async function chainId(client) {
   }
 }
 
-function readJson(file) {
+function readIfThere(file) {
   try {
-    return JSON.parse(readFileSync(file, 'utf8'));
+    return readJson(file);
   } catch (error) {
     if (error.code === 'ENOENT') return null;
-    throw new Refusal(`${file} is there and cannot be read: ${error.message}`);
+    throw error instanceof Refusal ? error : new Refusal(`${file} is there and cannot be read: ${error.code}`);
   }
 }
 
@@ -84,7 +84,7 @@ async function precheck(client, config) {
 class Steps {
   constructor(clients, config, chain) {
     Object.assign(this, { ...clients, config, chain, file: `${config.file}.progress` });
-    const kept = readJson(this.file);
+    const kept = readIfThere(this.file);
     this.done = kept?.chain_id === chain && kept.deployer === config.account.address ? kept.steps : {};
   }
 
@@ -149,7 +149,7 @@ async function main() {
   const client = reader(config.urls);
   const id = await chainId(client);
   if (config.chain !== null && config.chain !== id) throw new Refusal(`OCTROI_CHAIN_ID is ${config.chain}, and the endpoint is of chain ${id}`);
-  const found = readJson(config.file);
+  const found = readIfThere(config.file);
   if (found && (await stands(client, id, found, config.file))) {
     console.log(`already deployed at ${found.contract} on chain ${id}: ${config.file}`);
     await warnOfSigner(client, found, config.setup.signer);

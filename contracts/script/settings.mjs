@@ -36,10 +36,30 @@ function whole(name, fallbackText, max) {
   return BigInt(text);
 }
 
-async function keystoreKey(file) {
+// A secret's file. What stands in place of its name may be the secret itself: the variable is named, not what it holds.
+function secretText(name) {
+  try {
+    return readFileSync(required(name), 'utf8');
+  } catch (error) {
+    if (error instanceof Refusal) throw error;
+    throw new Refusal(`${name}: the file cannot be read (${error.code})`);
+  }
+}
+
+/** A file of JSON that is no secret; its content is not quoted all the same, for another file may have been named. */
+export function readJson(file) {
+  const text = readFileSync(file, 'utf8');
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new Refusal(`${file} is not JSON`);
+  }
+}
+
+async function keystoreKey() {
   const { decryptKeystoreJson } = await import('ethers');
-  const password = readFileSync(required('OCTROI_DEPLOYER_PASSWORD_FILE'), 'utf8').replace(/\r?\n$/, '');
-  const content = readFileSync(file, 'utf8');
+  const password = secretText('OCTROI_DEPLOYER_PASSWORD_FILE').replace(/\r?\n$/, '');
+  const content = secretText('OCTROI_DEPLOYER_KEYSTORE');
   try {
     return (await decryptKeystoreJson(content, password)).privateKey;
   } catch {
@@ -50,8 +70,8 @@ async function keystoreKey(file) {
 export async function deployer() {
   const { OCTROI_DEPLOYER_KEYSTORE: keystore, OCTROI_DEPLOYER_KEY_FILE: file } = process.env;
   let key;
-  if (keystore) key = await keystoreKey(keystore);
-  else key = (file ? readFileSync(file, 'utf8') : required('OCTROI_DEPLOYER_KEY')).trim();
+  if (keystore) key = await keystoreKey();
+  else key = (file ? secretText('OCTROI_DEPLOYER_KEY_FILE') : required('OCTROI_DEPLOYER_KEY')).trim();
   try {
     return privateKeyToAccount(key.startsWith('0x') ? key : `0x${key}`);
   } catch {

@@ -5,7 +5,7 @@ import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { encodeFunctionData, getAddress } from 'viem';
 import { artifact, isCodeOf } from './artifacts.mjs';
 import { compare, layout } from './layout.mjs';
-import { deployer, deploymentFile, endpoints, reader, Refusal, run, writer } from './settings.mjs';
+import { deployer, deploymentFile, endpoints, reader, readJson, Refusal, run, writer } from './settings.mjs';
 import { sources } from './sources.mjs';
 
 // EIP-1967: keccak256("eip1967.proxy.implementation") - 1.
@@ -45,7 +45,7 @@ async function upgrade(client, wallet, proxy, implementation) {
 run('upgrade', async () => {
   const file = deploymentFile();
   const urls = endpoints();
-  const deployment = JSON.parse(readFileSync(file, 'utf8'));
+  const deployment = readJson(file);
   const { abi, bytecode } = artifact('Octroi');
   const client = reader(urls);
   const id = await client.getChainId();

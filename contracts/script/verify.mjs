@@ -1,11 +1,10 @@
 // Checks what stands on the chain against the deployment file, the environment where it says more, and our own artifacts:
 // code, roles, signers, fee, tokens. Reads only; needs no key. Run by deploy.mjs, and alone at any time.
 //   OCTROI_RPC_URL=... OCTROI_DEPLOYMENT_FILE=... node contracts/script/verify.mjs
-import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { getAddress, hashDomain, zeroAddress } from 'viem';
 import { artifact, isCodeOf } from './artifacts.mjs';
-import { Refusal, chainExpected, deploymentFile, endpoints, reader, run } from './settings.mjs';
+import { Refusal, chainExpected, deploymentFile, endpoints, readJson, reader, run } from './settings.mjs';
 
 // EIP-1967: keccak256("eip1967.proxy.implementation") - 1.
 const IMPLEMENTATION_SLOT = '0x360894a13ba1a3210667c828492db98dca3e2076cc3735a920a3ca505d382bbc';
@@ -113,7 +112,7 @@ export function tell(list) {
 
 async function main() {
   const client = reader(endpoints());
-  const deployment = JSON.parse(readFileSync(deploymentFile(), 'utf8'));
+  const deployment = readJson(deploymentFile());
   const wanted = chainExpected();
   if (wanted !== null && wanted !== deployment.chain_id) throw new Refusal(`the deployment file tells of chain ${deployment.chain_id}, OCTROI_CHAIN_ID says ${wanted}`);
   if (!tell(await verify(client, deployment))) throw new Refusal('the contract is not as the deployment file says');

@@ -122,6 +122,24 @@ test('settings that are wrong are refused by name, and nothing is sent', async (
   assert.equal(await client.getBlockNumber(), 0n);
 });
 
+test('a secret in place of its file, or a secret file in place of another, is not repeated', async () => {
+  const secretFile = join(directory, 'secret');
+  writeFileSync(secretFile, `"${deployerKey}`, { mode: 0o600 });
+  const wrong = [
+    ['deploy', { OCTROI_DEPLOYER_KEY_FILE: deployerKey }],
+    ['deploy', { OCTROI_DEPLOYER_KEYSTORE: secretFile, OCTROI_DEPLOYER_PASSWORD_FILE: deployerKey }],
+    ['deploy', { OCTROI_DEPLOYER_KEYSTORE: deployerKey, OCTROI_DEPLOYER_PASSWORD_FILE: secretFile }],
+    ['deploy', { OCTROI_DEPLOYMENT_FILE: secretFile }],
+    ['verify', { OCTROI_DEPLOYMENT_FILE: secretFile }],
+    ['upgrade', { OCTROI_DEPLOYMENT_FILE: secretFile }],
+  ];
+  for (const [script, changes] of wrong) {
+    const { code, said } = await run(script, changes);
+    assert.equal(code, 1, said);
+    assert.ok(!said.includes(deployerKey.slice(2, 8)), `${script} ${Object.keys(changes)}: ${said}`);
+  }
+});
+
 test('a first run deploys, a second finds it', async () => {
   const first = await deploy();
   assert.equal(first.code, 0, first.said);
