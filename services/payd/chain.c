@@ -3,14 +3,24 @@
 #include "services/payd/chain.h"
 
 #include "libcommon/eth/hex.h"
+#include "libcommon/log.h"
 #include "services/payd/omission.h"
 #include "services/payd/span.h"
 
+#include <stdio.h>
 #include <string.h>
 
 struct seen {
     struct evm_block block;
     bool suspect; /* its bloom leaves our events possible */
+};
+
+#define CROWD_TRIES 3 /* a refusal may pass */
+
+/* A block whose transfers no answer holds. */
+struct crowd {
+    char block[EVM_HASH];
+    unsigned tries;
 };
 
 struct chain {
@@ -24,6 +34,7 @@ struct chain {
     struct seen latest; /* of this step; hash "": none, or it was used */
     struct seen last;   /* handed out last */
     struct span *spans; /* of each endpoint */
+    struct crowd crowd;
 };
 
 static json_t *quantity(int64_t value)
@@ -128,8 +139,9 @@ static int take_logs(struct chain *chain, enum about about, const json_t *result
     return 0;
 }
 
-/* Both answers come from one endpoint, in one round trip where it takes batches. */
-static int ask_logs(struct chain *chain, const json_t *range, struct evm_events *own,
+/* Both answers come from one endpoint, in one round trip where it takes batches; count 1: our
+ * contract's events alone. */
+static int ask_logs(struct chain *chain, const json_t *range, size_t count, struct evm_events *own,
                     struct evm_events *transfers, enum rpc_fault *fault, struct err *err)
 {
     AUTO_JSON json_t *own_params = logs_params(chain, OWN_EVENTS, range);
@@ -137,7 +149,6 @@ static int ask_logs(struct chain *chain, const json_t *range, struct evm_events 
     const struct jsonrpc_call calls[] = {{"eth_getLogs", own_params},
                                          {"eth_getLogs", transfer_params}};
     json_t *results[2] = {NULL, NULL};
-    size_t count = chain->options.token_count > 0 ? 2 : 1;
     int rc = rpc_batch(chain->options.rpc, calls, count, results, fault, err);
     if (rc == 0)
         rc = take_logs(chain, OWN_EVENTS, results[0], own, fault, err);
@@ -148,13 +159,44 @@ static int ask_logs(struct chain *chain, const json_t *range, struct evm_events 
     return rc;
 }
 
-static int events(struct chain *chain, const json_t *range, struct evm_events *out,
-                  size_t *own_count, enum rpc_fault *fault, struct err *err)
+static bool crowd_again(struct crowd *crowd, const char *block)
+{
+    if (strcmp(crowd->block, block) != 0) {
+        *crowd = (struct crowd){.tries = 0};
+        snprintf(crowd->block, sizeof(crowd->block), "%s", block);
+    }
+    return ++crowd->tries >= CROWD_TRIES;
+}
+
+/* Anybody can fill a block with transfers of nothing to the contract, and must not hold up with it
+ * what others pay: if it is the transfers that no answer holds, the block is read without them. */
+static bool without_transfers(struct chain *chain, const char *block, const json_t *range,
+                              enum rpc_fault fault, struct evm_events *own)
+{
+    enum rpc_fault again;
+    if (block == NULL || chain->options.token_count == 0 ||
+        (fault != RPC_REFUSED && fault != RPC_TOO_LARGE))
+        return false;
+    evm_events_clear(own);
+    if (ask_logs(chain, range, 1, own, NULL, &again, NULL) != 0 ||
+        !crowd_again(&chain->crowd, block))
+        return false;
+    log_error("a block has more transfers to the contract than can be read: those that paid "
+              "nothing are not recorded",
+              LOG_STR(HASH, block));
+    return true;
+}
+
+/* `block` names the range if it is a single block, else NULL. */
+static int events(struct chain *chain, const char *block, const json_t *range,
+                  struct evm_events *out, size_t *own_count, enum rpc_fault *fault, struct err *err)
 {
     AUTO_EVM_EVENTS struct evm_events own = {0};
     AUTO_EVM_EVENTS struct evm_events transfers = {0};
+    size_t count = chain->options.token_count > 0 ? 2 : 1;
     *out = (struct evm_events){0};
-    if (ask_logs(chain, range, &own, &transfers, fault, err) != 0)
+    if (ask_logs(chain, range, count, &own, &transfers, fault, err) != 0 &&
+        !without_transfers(chain, block, range, *fault, &own))
         return -1;
     *own_count = own.count;
     evm_events_append(&own, &transfers);
@@ -217,7 +259,7 @@ static int on_events_of(void *ctx, const char *block_hash, struct evm_events *ou
     enum rpc_fault fault;
     size_t own;
     AUTO_JSON json_t *range = json_pack("{s:s}", "blockHash", block_hash);
-    if (events(chain, range, out, &own, &fault, err) != 0)
+    if (events(chain, block_hash, range, out, &own, &fault, err) != 0)
         return -1;
     if (own > 0 || !chain->last.suspect || strcmp(chain->last.block.hash, block_hash) != 0)
         return 0;
@@ -235,7 +277,8 @@ static int on_events_in(void *ctx, int64_t from, int64_t to, struct evm_events *
     AUTO_JSON json_t *range =
         json_pack("{s:o, s:o}", "fromBlock", quantity(from), "toBlock", quantity(to));
     struct chain *chain = ctx;
-    int rc = events(chain, range, out, &own, &fault, err);
+    const char *single = from == to ? json_string_value(json_object_get(range, "fromBlock")) : NULL;
+    int rc = events(chain, single, range, out, &own, &fault, err);
     *too_much = rc != 0 && (fault == RPC_REFUSED || fault == RPC_TOO_LARGE);
     int asked = rpc_last(chain->options.rpc);
     if (asked >= 0 && *too_much)

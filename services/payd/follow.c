@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-#define STEP_EVENTS 500 /* a range with more is read in smaller ones: a step stays short */
+#define STEP_EVENTS 500 /* with more, fewer blocks are read: a step stays short */
 
 struct follow {
     struct follow_options options;
@@ -240,7 +240,8 @@ static int tail_read(struct follow *follow, struct follow_batch *batch, int64_t 
 {
     const char *parent = follow->at.hash;
     *unlinked = false;
-    for (int64_t number = follow->at.number + 1; number <= last; number++) {
+    for (int64_t number = follow->at.number + 1;
+         number <= last && batch->events.count <= STEP_EVENTS; number++) {
         struct evm_block *block = &batch->blocks[batch->block_count];
         if (chain_block_must(follow, number, block, err) != 0)
             return -1;
@@ -267,7 +268,8 @@ static int step_tail(struct follow *follow, enum follow_progress *progress, stru
     bool unlinked;
     if (tail_read(follow, &batch, last, &unlinked, err) != 0)
         return unlinked ? roll_back_if_gone(follow, progress, err) : -1;
-    *progress = last < follow->head ? FOLLOW_MORE : FOLLOW_CURRENT;
+    bool all = batch.blocks[batch.block_count - 1].number == follow->head;
+    *progress = all ? FOLLOW_CURRENT : FOLLOW_MORE;
     return advance(follow, &batch, err);
 }
 

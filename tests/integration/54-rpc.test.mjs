@@ -260,6 +260,30 @@ test('catching up with a node that caps ranges, in the words of each provider', 
   for (const quote of quotes) await activatedOnce(payd, quote);
 });
 
+test('a block that is filled with transfers to the contract holds up no payment', async () => {
+  a = await relay(site.chain.url);
+  const crowds = [{ logs: 2_000 }, { logs: 10_001 }, { logs: 30_000 }, { refusal: rangeRefusals.infura }];
+  const payd = await site.payd('crowd', { rpc: [a.url], timeout: '5s', settings: { poll: '20ms' } });
+  await reads(payd, await head());
+  for (const crowd of crowds) {
+    a.fault('crowd', crowd);
+    const quote = await site.bought('crowd');
+    await reads(payd, await head());
+    a.clear();
+    await site.chain.mine(1);
+    await activatedOnce(payd, quote);
+  }
+  assert.ok(payd.logContains('more transfers to the contract than can be read'));
+  await site.stopPayds();
+
+  // Further down the chain too, where blocks are read in ranges.
+  const quote = await site.bought('crowd');
+  await site.chain.mine(40);
+  a.fault('crowd', { refusal: rangeRefusals.alchemy });
+  const late = await site.payd('crowd-range', { rpc: [a.url], settings: { tail: 4, range: 8, poll: '20ms' } });
+  await site.inState(late, quote, 'confirmed');
+});
+
 test('everything away for many polls: said once, read-only, and back without help or gap', async () => {
   a = await relay(site.chain.url);
   b = await relay(site.chain.url);

@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #define BLOCKS 400
-#define EVENTS 2000
+#define EVENTS 2500
 
 struct model_block {
     uint64_t id; /* makes the hash */
@@ -469,6 +469,22 @@ static void many_events_are_read_in_short_steps(void **state)
     bench_end(&b);
 }
 
+static void crowded_blocks_of_the_tail_are_read_in_short_steps(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_begin(&b, 0, 8, 200);
+    grow(b.model, 20, 0);
+    bench_restart(&b);
+    settle(&b);
+    for (int k = 0; k < 4; k++)
+        grow(b.model, 1, 501);
+    settle(&b);
+    check_events(b.model);
+    assert_int_equal(b.model->largest, 501);
+    bench_end(&b);
+}
+
 static void a_tag_of_another_chain_confirms_nothing(void **state)
 {
     (void)state;
@@ -498,6 +514,7 @@ int main(void)
         cmocka_unit_test(the_ancestor_is_the_nearest),
         cmocka_unit_test(a_node_that_lags_takes_nothing_back),
         cmocka_unit_test(many_events_are_read_in_short_steps),
+        cmocka_unit_test(crowded_blocks_of_the_tail_are_read_in_short_steps),
         cmocka_unit_test(a_tag_of_another_chain_confirms_nothing),
         cmocka_unit_test(whatever_happens_the_store_ends_as_the_chain),
     };
