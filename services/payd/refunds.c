@@ -112,7 +112,8 @@ static enum problem payment_ask(const struct refunds *refunds,
                              .key = key,
                              .target = request->id,
                              .actor = request->cause.actor,
-                             .reason = request->cause.reason};
+                             .reason = request->cause.reason,
+                             .again = true};
     return refunds_job_add(refunds, &job, QUOTE_REFUND, words, ARRAY_LEN(words), err);
 }
 
@@ -162,7 +163,7 @@ static enum problem payment_transact(const struct refunds *refunds,
     if (unasked && bought.was_active)
         return refuse(err, PROBLEM_CONFLICT, "the payment was activated before");
     bool begin =
-        !job.known || (job.failed && !(unasked && job.rests) && bought.state != LEDGER_REFUNDED);
+        refunds_job_begins(&job, bought.state == LEDGER_REFUNDED) && !(unasked && job.rests);
     enum problem problem = begin ? may_refund(&bought, row, refunds->now_s, err) : PROBLEM_NONE;
     if (problem == PROBLEM_NONE && begin)
         problem = payment_ask(refunds, request, key, &bought, err);
@@ -217,7 +218,8 @@ static enum problem transfer_ask(const struct refunds *refunds,
                              .key = key,
                              .target = request->id,
                              .actor = request->cause.actor,
-                             .reason = request->cause.reason};
+                             .reason = request->cause.reason,
+                             .again = true};
     return refunds_job_add(refunds, &job, QUOTE_REFUND_TRANSFER, words, ARRAY_LEN(words), err);
 }
 
@@ -238,7 +240,7 @@ static enum problem transfer_transact(const struct refunds *refunds,
     if (refunds_job_find(refunds, key, &job, err) != 0)
         return PROBLEM_UNAVAILABLE;
     enum problem problem = PROBLEM_NONE;
-    if (!job.known || job.failed)
+    if (job.failed || refunds_job_begins(&job, strcmp(pg_text(row, 0, "state"), "refunded") == 0))
         problem = transfer_ask(refunds, request, key, row, err);
     return problem == PROBLEM_NONE ? answer(refunds, key, "transfer_id", request->id, out, err)
                                    : problem;

@@ -8,8 +8,9 @@
 
 static const struct pg_stmt find_stmt = {
     "refunds_job_find",
-    "SELECT state = 'failed' AS failed, state = 'failed' AND updated_at > clock_timestamp() - "
-    "interval '" REFUNDS_JOB_RETRY_MIN "' AS rests, data FROM wallet_job WHERE follower = $1 AND "
+    "SELECT state = 'failed' AS failed, state = 'done' AS done, state IN ('failed', 'done') AND "
+    "updated_at > clock_timestamp() - interval '" REFUNDS_JOB_RETRY_MIN
+    "' AS rests, data FROM wallet_job WHERE follower = $1 AND "
     "key = $2"};
 
 int refunds_job_find(const struct refunds *refunds, const char *key, struct refunds_job *out,
@@ -23,10 +24,18 @@ int refunds_job_find(const struct refunds *refunds, const char *key, struct refu
     out->known = PQntuples(row) == 1;
     if (out->known) {
         out->failed = pg_bool(row, 0, "failed");
+        out->done = pg_bool(row, 0, "done");
         out->rests = pg_bool(row, 0, "rests");
         snprintf(out->data, sizeof(out->data), "%s", pg_text(row, 0, "data"));
     }
     return 0;
+}
+
+bool refunds_job_begins(const struct refunds_job *job, bool returned)
+{
+    if (!job->known)
+        return true;
+    return !returned && (job->failed || (job->done && !job->rests));
 }
 
 enum problem refunds_job_add(const struct refunds *refunds, struct wallet_job *job,

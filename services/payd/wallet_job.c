@@ -25,7 +25,7 @@ static const struct pg_stmt add_stmt = {
     "nonce = NULL, "
     "tx_hash = NULL, block_number = NULL, block_hash = NULL, reverted = NULL, mined_at = NULL, "
     "updated_at = clock_timestamp(), next_at = clock_timestamp() WHERE j.state = 'failed' "
-    "RETURNING id"};
+    "OR (j.state = 'done' AND $8::boolean) RETURNING id"};
 static const struct pg_stmt find_stmt = {
     "wallet_job_find",
     "SELECT j.id, j.state, j.error, coalesce(j.tx_hash, (SELECT t.hash FROM wallet_tx t WHERE "
@@ -100,7 +100,7 @@ int wallet_job_add(struct pg_conn *conn, const struct wallet_job *job, int64_t *
     hex_encode(job->data->data, job->data->len, data);
     if (pg_run(conn, &add_stmt,
                PG_PARAMS(pg_num(job->follower).s, job->key, wallet_job_kind_name(job->kind),
-                         job->target, data, job->actor, job->reason),
+                         job->target, data, job->actor, job->reason, job->again ? "t" : "f"),
                &row, err) != 0)
         return -1;
     *added = PQntuples(row) == 1;

@@ -42,11 +42,12 @@ struct wallet_job {
     const char *actor;  /* who asked */
     const char *reason;
     const struct buf *data; /* call data for our contract */
+    bool again;             /* one that is done is begun anew too: the chain has it no longer */
 };
 
-/* In the caller's transaction. *added is false where the key is known and has not failed: then the
- * job stays as it is, whatever else is asked. A failed one is queued again with what is asked now.
- * -1 also for a field that is empty or too long. */
+/* In the caller's transaction. *added is false where the key is known and has not failed (nor is
+ * done, with `again`): then the job stays as it is, whatever else is asked. Otherwise it is queued
+ * again with what is asked now. -1 also for a field that is empty or too long. */
 int wallet_job_add(struct pg_conn *conn, const struct wallet_job *job, int64_t *id, bool *added,
                    struct err *err) MUST_USE;
 

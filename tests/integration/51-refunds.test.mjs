@@ -355,6 +355,32 @@ test('a transfer that paid nothing is kept, never activated, and sent back', asy
   assert.equal((await verb('refund-transfer', { transfer_id: other })).error.code, 'conflict');
 });
 
+// The wallet found it done by somebody else, in a block that has left the chain since.
+test('what the wallet holds for done and the chain has no longer is begun anew', async () => {
+  await payd('anew');
+  const quote = await active('anew');
+  const receipt = await mined(await send(payer, 'transfer', [deployment.contract, 31n], deployment.token));
+  const id = keccak256(encodeAbiParameters([{ type: 'uint256' }, { type: 'bytes32' }, { type: 'uint256' }], [BigInt(chain.chainId), receipt.transactionHash, 0n]));
+  await chain.mine(2);
+  await transferState(id, 'confirmed');
+  const asks = [['refund', quote.id, () => refund(quote), 1_000_000n], ['refund-transfer', id, () => verb('refund-transfer', { transfer_id: id }), 31n]];
+  for (const [kind, target, ask, amount] of asks) {
+    postgres.sql(`insert into payments.wallet_job (follower, key, kind, target, data, actor, reason, state, error)
+      select id, '${kind}:${target}', '${kind}', '${target}', '0x${'0'.repeat(72)}', 'key_0', 'x', 'done', 'it is so already' from payments.follower`);
+    assert.equal((await ask()).refund.state, 'done'); // payd may only not have read of it yet
+    postgres.sql(`update payments.wallet_job set updated_at = now() - interval '1 hour' where target = '${target}'`);
+    const before_ = await balance();
+    assert.notEqual((await ask()).refund.state, 'done');
+    const end = await done(ask);
+    assert.match(end.tx_hash, /^0x/);
+    assert.equal(await balance() - before_, amount);
+    assert.equal((await ask()).refund.tx_hash, end.tx_hash);
+    assert.equal(jobs(kind).filter(({ key }) => key === `${kind}:${target}`).length, 1);
+  }
+  await inState(quote, 'refunded');
+  await transferState(id, 'refunded');
+});
+
 test('what was paid for a revoked subscription goes back by itself, once, and only if it was never used', async () => {
   await payd('raced');
   const used = await active('raced');
