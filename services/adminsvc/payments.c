@@ -27,19 +27,22 @@
     "NOT NULL THEN json_build_object('tx_hash', refund_tx, 'block_number', refund_block, 'to', "   \
     "refund_to, 'amount', refund_amount::text, 'at', to_char(refunded_at, " RFC3339                \
     ")) END)::text AS item"
-#define PAGE(who)                                                                                  \
+/* Where a block has left the chain, two may have had one place. */
+#define PLACE(id) "block_number, log_index, substr(" id ", 3, 16) AS tie, "
+#define PAGE(who, id)                                                                              \
     " WHERE ($1 = '' OR state = $1) AND ($2 = '' OR " who                                          \
-    " = $2) AND (block_number, log_index) < "                                                      \
-    "($3::bigint, $4::int) ORDER BY block_number DESC, log_index DESC LIMIT $5"
+    " = $2) AND (block_number, log_index, substr(" id ", 3, 16)) < "                               \
+    "($3::bigint, $4::int, $5::text) ORDER BY block_number DESC, log_index DESC, tie DESC LIMIT "  \
+    "$6"
 
-static const struct pg_stmt page_stmt = {"admin_payments_page",
-                                         "SELECT block_number, log_index, " PAYMENT
-                                         " FROM payments.payment_v1" PAGE("subscriber")};
+static const struct pg_stmt page_stmt = {
+    "admin_payments_page", "SELECT " PLACE("payment_id") PAYMENT
+    " FROM payments.payment_v1" PAGE("subscriber", "payment_id")};
 static const struct pg_stmt get_stmt = {
     "admin_payments_get", "SELECT " PAYMENT " FROM payments.payment_v1 WHERE payment_id = $1"};
-static const struct pg_stmt transfers_stmt = {"admin_transfers_page",
-                                              "SELECT block_number, log_index, " TRANSFER
-                                              " FROM payments.transfer_v1" PAGE("sender")};
+static const struct pg_stmt transfers_stmt = {
+    "admin_transfers_page", "SELECT " PLACE("transfer_id") TRANSFER
+    " FROM payments.transfer_v1" PAGE("sender", "transfer_id")};
 
 bool payments_position_valid(const char *text, size_t len)
 {
@@ -47,7 +50,27 @@ bool payments_position_valid(const char *text, size_t len)
     if (block < 1 || block > 18 || text[block] != ':')
         return false;
     size_t log = strspn(text + block + 1, "0123456789");
-    return log >= 1 && log <= 9 && block + 1 + log == len;
+    const char *tie = text + block + 1 + log;
+    return log >= 1 && log <= 9 && tie[0] == ':' && strspn(tie + 1, "0123456789abcdef") == 16 &&
+           tie + 17 == text + len;
+}
+
+struct position {
+    int64_t block, log;
+    const char *tie;
+};
+
+/* Of a valid one; "": before all. */
+static struct position position_of(const char *text)
+{
+    struct position out = {INT64_MAX, 0, ""};
+    char *end;
+    if (text[0] == '\0')
+        return out;
+    out.block = strtoll(text, &end, 10);
+    out.log = strtoll(end + 1, &end, 10);
+    out.tie = end + 1;
+    return out;
 }
 
 static int item_of(const PGresult *rows, int row, json_t **out, struct err *err)
@@ -62,13 +85,12 @@ static int page(struct pg_conn *conn, const struct pg_stmt *stmt,
 {
     AUTO_PG_RESULT PGresult *rows = NULL;
     AUTO_JSON json_t *items = json_array();
-    const char *log = strchr(filter->before, ':');
-    struct pg_num block = pg_num(log == NULL ? INT64_MAX : strtoll(filter->before, NULL, 10));
+    struct position before = position_of(filter->before);
     struct pg_num limit = pg_num(filter->limit + 1);
     next[0] = '\0';
     if (pg_run(conn, stmt,
-               PG_PARAMS(filter->state, filter->subscriber, block.s, log == NULL ? "0" : log + 1,
-                         limit.s),
+               PG_PARAMS(filter->state, filter->subscriber, pg_num(before.block).s,
+                         pg_num(before.log).s, before.tie, limit.s),
                &rows, err) != 0)
         return -1;
     for (int i = 0; i < PQntuples(rows) && i < filter->limit; i++) {
@@ -77,8 +99,9 @@ static int page(struct pg_conn *conn, const struct pg_stmt *stmt,
             return -1;
         json_array_append_new(items, item);
         if (i + 1 == filter->limit && PQntuples(rows) > filter->limit)
-            snprintf(next, PAYMENTS_POSITION, "%" PRId64 ":%" PRId64,
-                     pg_int(rows, i, "block_number"), pg_int(rows, i, "log_index"));
+            snprintf(next, PAYMENTS_POSITION, "%" PRId64 ":%" PRId64 ":%s",
+                     pg_int(rows, i, "block_number"), pg_int(rows, i, "log_index"),
+                     pg_text(rows, i, "tie"));
     }
     *out = MEM_STEAL(items);
     return 0;

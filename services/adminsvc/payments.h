@@ -5,7 +5,7 @@
 #include "libcommon/json.h"
 #include "libcommon/pg.h"
 
-#define PAYMENTS_POSITION 48 /* "<block>:<log index>" */
+#define PAYMENTS_POSITION 48 /* "<block>:<log index>:<16 digits of the id>" */
 
 struct payments_filter {
     const char *state, *subscriber; /* "": any; subscriber (of a transfer: sender) in lower case */

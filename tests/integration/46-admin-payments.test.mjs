@@ -117,6 +117,20 @@ test('payments: newest first, by state and subscriber, in pages', async () => {
     assert.equal((await call('GET', `/payments?${query}`)).status, 400, query);
 });
 
+test('two payments that have had the same place on the chain are both on some page', async () => {
+  const same = (n, state) => `insert into payments.payment_v1 select '${id(n).replace(/^0x0/, `0x${n % 10}`)}', 2, '${state}', 4441, '0xc0', '0x0c', '0x5e', '0x70', '0x00', 5, 1, 1, 0, 9, 5, '0x77', 7, 3, now();`;
+  postgres.sql(same(1001, 'orphaned') + same(1002, 'activated') + same(1003, 'orphaned'));
+  const seen = [];
+  for (let cursor = ''; cursor !== null;) {
+    const { status, body } = await call('GET', `/payments?limit=1${cursor && `&cursor=${cursor}`}`, { key: keys.viewer });
+    assert.equal(status, 200, JSON.stringify(body));
+    seen.push(...body.items.filter(({ block_number: block }) => block === 7));
+    cursor = body.next_cursor;
+  }
+  assert.deepEqual(seen.map(({ state }) => state).sort(), ['activated', 'orphaned', 'orphaned']);
+  postgres.sql('delete from payments.payment_v1 where block_number = 7');
+});
+
 test('one payment, and the transfers that paid nothing', async () => {
   assert.equal((await call('GET', `/payments/${id(1)}`, { key: keys.viewer })).body.id, id(1));
   assert.equal((await call('GET', `/payments/${id(999)}`)).status, 404);
