@@ -14,6 +14,10 @@ void json_cleanup(json_t **json);
 
 /* Parses a whole text: duplicate keys, NUL bytes and nesting deeper than 32 are refused. */
 int json_parse(const char *text, size_t len, json_t **out, struct err *err) MUST_USE;
+/* The same for texts so large that how many values they hold matters: refuses more than `most`,
+ * keys not counted. */
+int json_parse_most(const char *text, size_t len, size_t most, json_t **out,
+                    struct err *err) MUST_USE;
 /* Compact text with keys in order of insertion; the caller's. */
 char *json_text(const json_t *json);
 

@@ -106,9 +106,22 @@ static void names_unknown_members(void **state)
     assert_string_equal(err.msg, "evil: unknown member");
 }
 
+/* Keys and what stands in strings are no values. */
+static void values_are_counted(void **state)
+{
+    static const char text[] = "{\"a,[{\":[1,2,{}],\"b\":\"\\\",{\"}";
+    AUTO_JSON json_t *json = NULL;
+    struct err err;
+    (void)state;
+    assert_int_equal(json_parse_most(text, strlen(text), 7, &json, &err), 0);
+    json_cleanup(&json);
+    assert_int_equal(json_parse_most(text, strlen(text), 6, &json, &err), -1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(values_are_counted),
         cmocka_unit_test(refuses),
         cmocka_unit_test(accepts_brackets_in_strings),
         cmocka_unit_test(an_error_repeats_no_input),

@@ -1,6 +1,7 @@
 /* The envelope of JSON-RPC answers, and what of an endpoint's URL may be told. */
 #include "services/payd/jsonrpc.h"
 
+#include "libcommon/buf.h"
 #include "services/payd/rpc.h"
 
 #include <setjmp.h>
@@ -67,6 +68,38 @@ static void regression_nul_in_the_words_of_an_error(void **state)
     assert_string_equal(answer.data, "0x8e9c1ea5");
     jsonrpc_answer_clear(&answer);
     assert_int_equal(jsonrpc_answer_parse(result, strlen(result), 7, &answer, NULL), -1);
+}
+
+#define LOG                                                                                        \
+    "{\"address\":\"0x5fbdb2315678afecb367f032d93f642f64180aa3\",\"topics\":[\"0x0000000000000000" \
+    "000000000000000000000000000000000000000000000000\"],\"data\":\"0x\",\"blockNumber\":\"0x1\"," \
+    "\"transactionHash\":\"0x0000000000000000000000000000000000000000000000000000000000000000\","  \
+    "\"transactionIndex\":\"0x0\",\"blockHash\":"                                                  \
+    "\"0x00000000000000000000000000000000000000000000000"                                          \
+    "00000000000000000\",\"logIndex\":\"0x0\",\"removed\":false}"
+
+/* Eight MiB of {} became more than a GiB in memory, once for each endpoint. */
+static void regression_many_small_values_are_refused(void **state)
+{
+    static const struct {
+        const char *value;
+        bool taken;
+    } cases[] = {{"{}", false}, {"[]", false}, {"0", false}, {"\"\"", false}, {LOG, true}};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        AUTO_BUF struct buf text = {0};
+        AUTO_JSONRPC_ANSWER struct jsonrpc_answer answer = {0};
+        struct err err = {{0}};
+        buf_printf(&text, "{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":[%s", cases[i].value);
+        while (text.len < 8 * 1024 * 1024)
+            buf_printf(&text, ",%s", cases[i].value);
+        buf_puts(&text, "]}");
+        int rc = jsonrpc_answer_parse(text.data, text.len, 7, &answer, &err);
+        if (rc != (cases[i].taken ? 0 : -1))
+            fail_msg("%s: %s", cases[i].value, err.msg);
+        assert_true(cases[i].taken || strstr(err.msg, "values") != NULL);
+    }
 }
 
 static void data_of_errors(void **state)
@@ -220,6 +253,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers),
         cmocka_unit_test(regression_nul_in_the_words_of_an_error),
+        cmocka_unit_test(regression_many_small_values_are_refused),
         cmocka_unit_test(data_of_errors),
         cmocka_unit_test(requests),
         cmocka_unit_test(a_node_s_words_are_made_printable),
