@@ -97,7 +97,7 @@ static void read_client(struct http_request *request)
 {
     const char *list = NULL;
     char text[INET6_ADDRSTRLEN];
-    unsigned char address[16];
+    struct address address;
 
     if (!read_peer(request))
         return;
@@ -112,8 +112,11 @@ static void read_client(struct http_request *request)
         return;
     memcpy(text, entry, len);
     text[len] = '\0';
-    if (inet_pton(AF_INET, text, address) == 1 || inet_pton(AF_INET6, text, address) == 1)
-        memcpy(request->client, text, len + 1);
+    bool bare = inet_pton(AF_INET, text, address.bytes) == 1 ||
+                inet_pton(AF_INET6, text, address.bytes) == 1;
+    /* In one form, so that one client is one to whoever counts. */
+    if (bare && address_read(text, len, &address) == 0)
+        address_text(&address, request->client);
 }
 
 static int read_segments(struct http_request *request)

@@ -271,6 +271,10 @@ static void test_answers(void **state)
         {GET("/things/1", "X-Forwarded-For: 1.1.1.1, 2.2.2.2" NL), 200, "\"client\":\"2.2.2.2\""},
         {GET("/things/1", "X-Forwarded-For: 1.1.1.1, evil" NL), 200, "\"client\":\"127.0.0.1\""},
         {GET("/things/1", "X-Forwarded-For: 2001:db8::1 " NL), 200, "\"client\":\"2001:db8::1\""},
+        /* A proxy that listens for both families on one socket writes the first of these: rates
+         * count an IPv6 /64 as one client, and all of IPv4 was in one. */
+        {GET("/things/1", "X-Forwarded-For: ::ffff:192.0.2.7" NL), 200, "\"client\":\"192.0.2.7\""},
+        {GET("/things/1", "X-Forwarded-For: 2001:0DB8:0::1" NL), 200, "\"client\":\"2001:db8::1\""},
         {GET("/things/", ""), 404, "/problems/not-found"},
         {GET("/things/1/", ""), 404, "application/problem+json"},
         {GET("/nothing", ""), 404, "\"request_id\":\""},
