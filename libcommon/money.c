@@ -67,7 +67,8 @@ int money_parse(const char *text, unsigned decimals, uint64_t *out)
     for (size_t i = 0; i < whole; i++)
         if (!append_digit(&value, text[i]))
             return -1;
-    for (size_t i = 0; i < decimals; i++)
+    /* What is nothing stays nothing; anything else overflows after a few digits. */
+    for (size_t i = 0; i < decimals && (value > 0 || i < fraction); i++)
         if (!append_digit(&value, i < fraction ? point[1 + i] : '0'))
             return -1;
     *out = value;
