@@ -54,7 +54,8 @@ export class Payments {
 
   async write(address, functionName, args) {
     const hash = await this.wallet.writeContract({ address, abi, functionName, args, gas: 300_000n });
-    const receipt = await this.client.waitForTransactionReceipt({ hash });
+    // viem's own wait looks again only when there is a new block: a receipt that comes after its block is then never found.
+    const receipt = await waitUntil('the receipt', () => this.client.getTransactionReceipt({ hash }));
     assert.equal(receipt.status, 'success');
     return receipt;
   }

@@ -39,7 +39,7 @@ const transport = {
     response.writeHead(200, { 'content-type': 'application/json' });
     response.end(Buffer.from(Array.from({ length: 200 }, () => Math.floor(relay.random() * 256))));
   },
-  flood: async (relay, request, response, { bytes = 20_000_000 }) => {
+  flood: async (relay, request, response, { bytes = 9_000_000 }) => {
     response.writeHead(200);
     response.end(Buffer.alloc(bytes, 32));
   },
