@@ -17,7 +17,7 @@ struct seen {
 
 #define CROWD_TRIES 3 /* a refusal may pass */
 
-/* A block whose transfers no answer holds. */
+/* A block whose transfers cannot be had. */
 struct crowd {
     char block[EVM_HASH];
     unsigned tries;
@@ -168,20 +168,20 @@ static bool crowd_again(struct crowd *crowd, const char *block)
     return ++crowd->tries >= CROWD_TRIES;
 }
 
-/* Anybody can fill a block with transfers of nothing to the contract, and must not hold up with it
- * what others pay: if it is the transfers that no answer holds, the block is read without them. */
+/* Anybody can fill a block with transfers of nothing to the contract, and a token's owner can
+ * change what it emits; neither must hold up what others pay. If it is the transfers that no answer
+ * holds or that cannot be read, the block is read without them. */
 static bool without_transfers(struct chain *chain, const char *block, const json_t *range,
                               enum rpc_fault fault, struct evm_events *own)
 {
     enum rpc_fault again;
-    if (block == NULL || chain->options.token_count == 0 ||
-        (fault != RPC_REFUSED && fault != RPC_TOO_LARGE))
+    if (block == NULL || chain->options.token_count == 0 || fault == RPC_AWAY)
         return false;
     evm_events_clear(own);
     if (ask_logs(chain, range, 1, own, NULL, &again, NULL) != 0 ||
         !crowd_again(&chain->crowd, block))
         return false;
-    log_error("a block has more transfers to the contract than can be read: those that paid "
+    log_error("a block's transfers to the contract are too many or cannot be read: those that paid "
               "nothing are not recorded",
               LOG_STR(HASH, block));
     return true;

@@ -97,14 +97,14 @@ const answers = {
     const answer = await ask(call);
     return call.method === 'eth_getLogs' && answer.result ? { result: answer.result.map((log) => ({ ...log, address: `0x${'66'.repeat(20)}` })) } : answer;
   },
-  // Somebody has filled the blocks with transfers of nothing to the contract: so many, or more than the provider tells of.
-  crowd: async (relay, call, { logs, refusal }, ask) => {
+  // Somebody has filled the blocks with transfers of nothing to the contract: so many, or more than the provider tells of; or a token has its own form of them.
+  crowd: async (relay, call, { logs, refusal, words = 1 }, ask) => {
     const [filter] = call.params ?? [];
     if (call.method !== 'eth_getLogs' || filter.topics.length < 3) return ask(call);
     if (refusal) return { error: refusal };
     const [method, which] = filter.blockHash ? ['eth_getBlockByHash', filter.blockHash] : ['eth_getBlockByNumber', filter.toBlock];
     const { result: block } = await relay.ask({ method, params: [which, false] });
-    const log = { address: filter.address[0], topics: [filter.topics[0], filter.topics[2], filter.topics[2]], data: `0x${'0'.repeat(64)}`, blockNumber: block.number, blockHash: block.hash };
+    const log = { address: filter.address[0], topics: [filter.topics[0], filter.topics[2], filter.topics[2]], data: `0x${'0'.repeat(64 * words)}`, blockNumber: block.number, blockHash: block.hash };
     return { result: Array.from({ length: logs }, (_, i) => ({ ...log, transactionHash: `0x${'0c'.repeat(32)}`, logIndex: hex(1000 + i) })) };
   },
   // Each refusal in the words of the next provider.
