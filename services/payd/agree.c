@@ -2,34 +2,66 @@
  * count as down. At least one must have said yes, or there was nobody who could contradict. */
 #include "services/payd/agree.h"
 
-enum agree_verdict agree_judge(const struct agree_voice *voices, size_t count, int64_t wait_ms)
+#include <string.h>
+
+struct tally {
+    size_t same, events;
+    bool other, waiting;
+    bool several;                    /* those who say other events say different ones */
+    const struct agree_voice *first; /* of them */
+};
+
+static void count_events(struct tally *tally, const struct agree_voice *voice)
 {
-    bool any = false, waiting = false;
-    for (size_t i = 0; i < count; i++) {
-        if (!voices[i].up)
-            continue;
-        switch (voices[i].word) {
-        case AGREE_OTHER:
-            return AGREE_NO;
-        case AGREE_SAME:
-            any = true;
-            break;
-        case AGREE_SILENT:
-            waiting = true;
-            break;
-        case AGREE_LACKS:
-            waiting = waiting || voices[i].lacks_ms < wait_ms;
-            break;
-        }
-    }
-    return any && !waiting ? AGREE_YES : AGREE_WAIT;
+    if (tally->events++ == 0)
+        tally->first = voice;
+    else if (voice->differs != tally->first->differs ||
+             memcmp(voice->said, tally->first->said, sizeof(voice->said)) != 0)
+        tally->several = true;
 }
 
-int64_t agree_head(const struct agree_voice *voices, size_t count)
+static void count(struct tally *tally, const struct agree_voice *voice, int64_t wait_ms)
+{
+    switch (voice->word) {
+    case AGREE_OTHER:
+        tally->other = true;
+        break;
+    case AGREE_EVENTS:
+        count_events(tally, voice);
+        break;
+    case AGREE_SAME:
+        tally->same++;
+        break;
+    case AGREE_SILENT:
+        tally->waiting = true;
+        break;
+    case AGREE_LACKS:
+        tally->waiting = tally->waiting || voice->lacks_ms < wait_ms;
+        break;
+    }
+}
+
+enum agree_verdict agree_judge(const struct agree_voice *voices, size_t n, int64_t wait_ms)
+{
+    struct tally tally = {0};
+    for (size_t i = 0; i < n; i++) {
+        if (voices[i].up)
+            count(&tally, &voices[i], wait_ms);
+    }
+    if (tally.other || tally.several || (tally.events > 0 && tally.same > 0))
+        return AGREE_NO;
+    if (tally.waiting)
+        return AGREE_WAIT;
+    if (tally.events > 0)
+        return AGREE_WRONG;
+    return tally.same > 0 ? AGREE_YES : AGREE_WAIT;
+}
+
+int64_t agree_head(const struct agree_voice *voices, size_t n)
 {
     int64_t first = -1, second = -1;
     size_t known = 0;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < n; i++) {
         int64_t head = voices[i].head;
         if (!voices[i].up || head < 0)
             continue;

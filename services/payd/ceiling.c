@@ -1,7 +1,7 @@
 /* A question stands until it is answered, so that slow endpoints keep up with a fast chain; only
- * where one lacks the block the question falls back to an older one. What was agreed on holds for
- * everything below it, because our own chain is linked, until blocks leave it. A step's own new
- * blocks are above its ceiling: their payments are confirmed by the next step. */
+ * where one lacks the block the question falls back to older ones. What was agreed on waits no
+ * more: only what leaves the chain and comes back is asked for again. A step's own new blocks are
+ * above its ceiling: their payments are confirmed by the next step. */
 #include "services/payd/ceiling.h"
 
 #include "libcommon/mem.h"
@@ -9,11 +9,10 @@
 struct ceiling {
     struct ceiling_options options;
     struct follow_chain view;
-    int64_t at;                    /* where the step begins */
-    int64_t head;                  /* of the followed endpoint */
-    int64_t agreed;                /* number of the newest block that all have; -1: none */
-    struct follow_cursor question; /* number -1: none */
-    enum agree_verdict verdict;
+    int64_t at;   /* where the step begins */
+    int64_t head; /* of the followed endpoint */
+    struct claim question;
+    struct ceiling_state state;
 };
 
 static int on_latest(void *ctx, struct evm_block *out, struct err *err)
@@ -67,18 +66,16 @@ static int highest(struct ceiling *ceiling, int64_t *out, struct err *err)
     return 0;
 }
 
-static int waiting(struct ceiling *ceiling, int64_t at_most, struct follow_cursor *newest,
-                   int64_t *oldest, bool *found, struct err *err)
+static int waiting(struct ceiling *ceiling, int64_t at_most, struct claim *out, struct err *err)
 {
-    return ceiling->options.waiting(ceiling->options.ctx, at_most, newest, oldest, found, err);
+    return ceiling->options.waiting(ceiling->options.ctx, at_most, out, err);
 }
 
-/* Where one lacks the block, the next question is about the newest that it may have. */
+/* Where one lacks the block, the next question is about what it may have. */
 static int fall_back(struct ceiling *ceiling, const struct agree_voice *voices, struct err *err)
 {
-    int64_t lowest = ceiling->question.number - 1, oldest;
-    struct follow_cursor older;
-    bool lacks = false, found;
+    int64_t lowest = claim_newest(&ceiling->question)->number - 1;
+    bool lacks = false;
     for (size_t i = 0; i < ceiling->options.voices; i++) {
         if (!voices[i].up || voices[i].word != AGREE_LACKS)
             continue;
@@ -86,26 +83,49 @@ static int fall_back(struct ceiling *ceiling, const struct agree_voice *voices, 
         if (voices[i].said_head < lowest)
             lowest = voices[i].said_head;
     }
-    if (!lacks || lowest <= ceiling->agreed)
+    if (!lacks || lowest < ceiling->question.blocks[0].at.number)
         return 0;
-    if (waiting(ceiling, lowest, &older, &oldest, &found, err) != 0)
-        return -1;
-    if (found && older.number > ceiling->agreed)
-        ceiling->question = older;
-    return 0;
+    return waiting(ceiling, lowest, &ceiling->question, err);
 }
 
-static int question_ask(struct ceiling *ceiling, struct err *err)
+/* Blocks of a chain come before events in them. */
+static struct ceiling_state state_of(const struct ceiling *ceiling,
+                                     const struct agree_voice *voices)
+{
+    const struct claim *question = &ceiling->question;
+    struct ceiling_state state = {.block = *claim_newest(question)};
+    state.verdict = agree_judge(voices, ceiling->options.voices, ceiling->options.wait_ms);
+    for (size_t i = 0; i < ceiling->options.voices; i++) {
+        if (!voices[i].up)
+            continue;
+        if (voices[i].word == AGREE_OTHER)
+            return (struct ceiling_state){state.verdict, *claim_newest(question), false};
+        if (voices[i].word != AGREE_EVENTS || voices[i].differs >= question->count)
+            continue;
+        const struct follow_cursor *block = &question->blocks[voices[i].differs].at;
+        if (!state.events || block->number < state.block.number)
+            state.block = *block;
+        state.events = true;
+    }
+    return state;
+}
+
+/* *clear: what waits above it is not agreed on. */
+static int question_ask(struct ceiling *ceiling, int64_t *clear, struct err *err)
 {
     struct agree_voice voices[AGREE_VOICES];
+    *clear = ceiling->question.blocks[0].at.number - 1;
     ceiling->options.ask(ceiling->options.ctx, &ceiling->question, voices);
-    ceiling->verdict = agree_judge(voices, ceiling->options.voices, ceiling->options.wait_ms);
-    switch (ceiling->verdict) {
+    ceiling->state = state_of(ceiling, voices);
+    switch (ceiling->state.verdict) {
     case AGREE_YES:
-        ceiling->agreed = ceiling->question.number;
-        ceiling->question.number = -1;
-        return 0;
+        *clear = claim_newest(&ceiling->question)->number;
+        ceiling->question.count = 0;
+        return ceiling->options.agreed(ceiling->options.ctx, *clear, err);
     case AGREE_NO:
+        return 0;
+    case AGREE_WRONG:
+        ceiling->question.count = 0;
         return 0;
     case AGREE_WAIT:
         return fall_back(ceiling, voices, err);
@@ -116,27 +136,19 @@ static int question_ask(struct ceiling *ceiling, struct err *err)
 static int on_ceiling(void *ctx, int64_t *number, struct err *err)
 {
     struct ceiling *ceiling = ctx;
-    struct follow_cursor newest;
-    int64_t oldest;
-    bool found;
-    if (highest(ceiling, number, err) != 0 ||
-        waiting(ceiling, *number, &newest, &oldest, &found, err) != 0)
+    struct claim *question = &ceiling->question;
+    int64_t clear;
+    if (highest(ceiling, number, err) != 0)
         return -1;
-    if (!found) {
-        ceiling->question.number = -1;
-        ceiling->verdict = AGREE_YES;
+    if ((question->count == 0 || claim_newest(question)->number > *number) &&
+        waiting(ceiling, *number, question, err) != 0)
+        return -1;
+    if (question->count == 0) {
+        ceiling->state = (struct ceiling_state){.verdict = AGREE_YES};
         return 0;
     }
-    if (newest.number <= ceiling->agreed) {
-        ceiling->verdict = AGREE_YES;
-    } else {
-        if (ceiling->question.number < 0 || ceiling->question.number > *number)
-            ceiling->question = newest;
-        if (question_ask(ceiling, err) != 0)
-            return -1;
-    }
-    /* Below the oldest that waits there is nothing to confirm. */
-    int64_t clear = oldest - 1 > ceiling->agreed ? oldest - 1 : ceiling->agreed;
+    if (question_ask(ceiling, &clear, err) != 0)
+        return -1;
     if (clear < *number)
         *number = clear;
     return 0;
@@ -146,9 +158,7 @@ struct ceiling *ceiling_new(const struct ceiling_options *options)
 {
     struct ceiling *ceiling = mem_zalloc(sizeof(*ceiling));
     ceiling->options = *options;
-    ceiling->agreed = -1;
-    ceiling->question.number = -1;
-    ceiling->verdict = AGREE_YES;
+    ceiling->state.verdict = AGREE_YES;
     ceiling->view = (struct follow_chain){
         .ctx = ceiling,
         .latest = on_latest,
@@ -175,14 +185,14 @@ const struct follow_chain *ceiling_view(struct ceiling *ceiling)
 void ceiling_begin(struct ceiling *ceiling, int64_t at)
 {
     ceiling->at = at;
-    if (at < ceiling->agreed)
-        ceiling->agreed = at;
-    if (at < ceiling->question.number)
-        ceiling->question.number = -1;
+    /* Said once: by now it is being read again. */
+    if (ceiling->state.verdict == AGREE_WRONG)
+        ceiling->state.verdict = AGREE_WAIT;
+    if (ceiling->question.count > 0 && at < claim_newest(&ceiling->question)->number)
+        ceiling->question.count = 0;
 }
 
-enum agree_verdict ceiling_verdict(const struct ceiling *ceiling, struct follow_cursor *block)
+struct ceiling_state ceiling_state(const struct ceiling *ceiling)
 {
-    *block = ceiling->question;
-    return ceiling->verdict;
+    return ceiling->state;
 }

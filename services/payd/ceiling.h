@@ -1,11 +1,11 @@
 /* Up to which block payments may be confirmed, where several endpoints have to agree: a view of the
  * chain that is the given one but for its ceiling. One question to the endpoints in a step at most,
- * and none while no payment is about to be confirmed. */
+ * and none while nothing is about to be confirmed. */
 #ifndef PAYD_CEILING_H
 #define PAYD_CEILING_H
 
 #include "services/payd/agree.h"
-#include "services/payd/follow.h"
+#include "services/payd/claim.h"
 
 struct ceiling_options {
     const struct follow_chain *chain; /* kept, not copied */
@@ -14,12 +14,12 @@ struct ceiling_options {
     bool by_time; /* payments may be confirmed before that many blocks follow */
     int64_t wait_ms;
     void *ctx;
-    /* The newest block up to at_most with a payment that is not confirmed yet, and the number of
-     * the oldest. */
-    int (*waiting)(void *ctx, int64_t at_most, struct follow_cursor *newest, int64_t *oldest,
-                   bool *found, struct err *err);
-    /* Asks every endpoint for the block and gives what they have said so far. */
-    void (*ask)(void *ctx, const struct follow_cursor *block, struct agree_voice *voices);
+    /* The oldest blocks up to at_most whose events nobody has agreed on yet; as many as fit. */
+    int (*waiting)(void *ctx, int64_t at_most, struct claim *out, struct err *err);
+    /* Holds every endpoint against the claim and gives what they have said so far. */
+    void (*ask)(void *ctx, const struct claim *claim, struct agree_voice *voices);
+    /* All agree on what waits up to this block: it does not wait any more. */
+    int (*agreed)(void *ctx, int64_t number, struct err *err);
 };
 
 struct ceiling;
@@ -30,7 +30,13 @@ void ceiling_free(struct ceiling **ceiling);
 const struct follow_chain *ceiling_view(struct ceiling *ceiling);
 /* A step begins at this block. */
 void ceiling_begin(struct ceiling *ceiling, int64_t at);
-/* Of the last question; *block is it. AGREE_YES too where nothing had to be asked. */
-enum agree_verdict ceiling_verdict(const struct ceiling *ceiling, struct follow_cursor *block);
+
+struct ceiling_state {
+    enum agree_verdict verdict; /* of the last question; AGREE_YES too where nothing was asked */
+    struct follow_cursor block; /* that it is about: where endpoints differ, or the newest */
+    bool events;                /* AGREE_NO: it is the block's events that they differ about */
+};
+
+struct ceiling_state ceiling_state(const struct ceiling *ceiling);
 
 #endif

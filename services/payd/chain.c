@@ -2,7 +2,6 @@
  * own: what to believe is follow.c's, whom to ask is rpc.c's. */
 #include "services/payd/chain.h"
 
-#include "libcommon/eth/hex.h"
 #include "libcommon/log.h"
 #include "services/payd/omission.h"
 #include "services/payd/span.h"
@@ -26,11 +25,7 @@ struct crowd {
 struct chain {
     struct chain_options options;
     struct follow_chain view;
-    json_t *address; /* of the filter for our contract's events */
-    json_t *topics;
-    json_t *token_list; /* and of the one for transfers */
-    json_t *transfer_topics;
-    uint8_t (*tokens)[20];
+    struct logs *logs;
     struct seen latest; /* of this step; hash "": none, or it was used */
     struct seen last;   /* handed out last */
     struct span *spans; /* of each endpoint */
@@ -60,7 +55,7 @@ static int block_by(struct chain *chain, json_t *which, struct evm_block *out, b
     }
     chain->last = (struct seen){.suspect = false};
     if (*found)
-        chain->last = (struct seen){*out, omission_possible(result, chain->options.contract)};
+        chain->last = (struct seen){*out, omission_possible(result, chain->options.logs.contract)};
     return 0;
 }
 
@@ -103,59 +98,37 @@ static int on_block(void *ctx, int64_t number, struct evm_block *out, bool *foun
     return 0;
 }
 
-/* Two questions about the same blocks: our contract's events, and transfers of tokens to it. */
-enum about { OWN_EVENTS, TRANSFERS };
-
-static int read_logs(struct chain *chain, enum about about, const json_t *result,
-                     struct evm_events *out, struct err *err)
+static int take_logs(struct chain *chain, json_t *const *results, size_t count,
+                     struct evm_events *out, size_t *own_count, enum rpc_fault *fault,
+                     struct err *err)
 {
-    const struct chain_options *options = &chain->options;
-    if (about == OWN_EVENTS)
-        return evm_events_parse(result, options->contract, options->max_events, out, err);
-    return evm_transfers_parse(result, options->contract, (const uint8_t(*)[20])chain->tokens,
-                               options->token_count, options->max_events, out, err);
-}
-
-/* `range` names the blocks. */
-static json_t *logs_params(const struct chain *chain, enum about about, const json_t *range)
-{
-    json_t *filter = json_copy((json_t *)(uintptr_t)range);
-    json_object_set(filter, "address", about == OWN_EVENTS ? chain->address : chain->token_list);
-    json_object_set(filter, "topics", about == OWN_EVENTS ? chain->topics : chain->transfer_topics);
-    return json_pack("[o]", filter);
-}
-
-static int take_logs(struct chain *chain, enum about about, const json_t *result,
-                     struct evm_events *out, enum rpc_fault *fault, struct err *err)
-{
-    if (json_array_size(result) > chain->options.max_events) {
+    if (logs_too_many(chain->logs, results, count)) {
         *fault = RPC_TOO_LARGE;
-        return err_set(err, "%zu events in one answer", json_array_size(result));
+        return err_set(err, "more than %zu events in one answer", chain->options.logs.max_events);
     }
-    if (read_logs(chain, about, result, out, err) != 0) {
+    if (logs_read(chain->logs, results, count, out, own_count, err) != 0) {
         rpc_distrust(chain->options.rpc, "logs that cannot be read");
         return -1;
     }
     return 0;
 }
 
-/* Both answers come from one endpoint, in one round trip where it takes batches; count 1: our
- * contract's events alone. */
-static int ask_logs(struct chain *chain, const json_t *range, size_t count, struct evm_events *own,
-                    struct evm_events *transfers, enum rpc_fault *fault, struct err *err)
+/* All answers come from one endpoint, in one round trip where it takes batches. */
+static int ask_logs(struct chain *chain, const json_t *range, bool transfers,
+                    struct evm_events *out, size_t *own_count, enum rpc_fault *fault,
+                    struct err *err)
 {
-    AUTO_JSON json_t *own_params = logs_params(chain, OWN_EVENTS, range);
-    AUTO_JSON json_t *transfer_params = logs_params(chain, TRANSFERS, range);
-    const struct jsonrpc_call calls[] = {{"eth_getLogs", own_params},
-                                         {"eth_getLogs", transfer_params}};
-    json_t *results[2] = {NULL, NULL};
+    struct jsonrpc_call calls[LOGS_CALLS];
+    json_t *results[LOGS_CALLS] = {NULL};
+    size_t count = logs_ask(chain->logs, range, transfers, calls);
+    *out = (struct evm_events){0};
     int rc = rpc_batch(chain->options.rpc, calls, count, results, fault, err);
     if (rc == 0)
-        rc = take_logs(chain, OWN_EVENTS, results[0], own, fault, err);
-    if (rc == 0 && count == 2)
-        rc = take_logs(chain, TRANSFERS, results[1], transfers, fault, err);
-    json_decref(results[0]);
-    json_decref(results[1]);
+        rc = take_logs(chain, results, count, out, own_count, fault, err);
+    for (size_t i = 0; i < count; i++) {
+        json_decref(calls[i].params);
+        json_decref(results[i]);
+    }
     return rc;
 }
 
@@ -172,15 +145,16 @@ static bool crowd_again(struct crowd *crowd, const char *block)
  * change what it emits; neither must hold up what others pay. If it is the transfers that no answer
  * holds or that cannot be read, the block is read without them. */
 static bool without_transfers(struct chain *chain, const char *block, const json_t *range,
-                              enum rpc_fault fault, struct evm_events *own)
+                              enum rpc_fault fault, struct evm_events *out, size_t *own_count)
 {
     enum rpc_fault again;
-    if (block == NULL || chain->options.token_count == 0 || fault == RPC_AWAY)
+    if (block == NULL || chain->options.logs.token_count == 0 || fault == RPC_AWAY ||
+        ask_logs(chain, range, false, out, own_count, &again, NULL) != 0)
         return false;
-    evm_events_clear(own);
-    if (ask_logs(chain, range, 1, own, NULL, &again, NULL) != 0 ||
-        !crowd_again(&chain->crowd, block))
+    if (!crowd_again(&chain->crowd, block)) {
+        evm_events_clear(out);
         return false;
+    }
     log_error("a block's transfers to the contract are too many or cannot be read: those that paid "
               "nothing are not recorded",
               LOG_STR(HASH, block));
@@ -191,22 +165,9 @@ static bool without_transfers(struct chain *chain, const char *block, const json
 static int events(struct chain *chain, const char *block, const json_t *range,
                   struct evm_events *out, size_t *own_count, enum rpc_fault *fault, struct err *err)
 {
-    AUTO_EVM_EVENTS struct evm_events own = {0};
-    AUTO_EVM_EVENTS struct evm_events transfers = {0};
-    size_t count = chain->options.token_count > 0 ? 2 : 1;
-    *out = (struct evm_events){0};
-    if (ask_logs(chain, range, count, &own, &transfers, fault, err) != 0 &&
-        !without_transfers(chain, block, range, *fault, &own))
-        return -1;
-    *own_count = own.count;
-    evm_events_append(&own, &transfers);
-    if (evm_events_order(&own, err) != 0) {
-        rpc_distrust(chain->options.rpc, "two logs at one place");
-        return -1;
-    }
-    *out = own;
-    own = (struct evm_events){0};
-    return 0;
+    if (ask_logs(chain, range, true, out, own_count, fault, err) == 0)
+        return 0;
+    return without_transfers(chain, block, range, *fault, out, own_count) ? 0 : -1;
 }
 
 enum answer { NO_ANSWER, HAS_NONE, HAS_SOME };
@@ -215,8 +176,10 @@ static enum answer another_says(struct chain *chain, size_t endpoint, const json
 {
     AUTO_JSON json_t *result = NULL;
     enum rpc_fault fault;
-    if (rpc_call_at(chain->options.rpc, endpoint, "eth_getLogs",
-                    logs_params(chain, OWN_EVENTS, range), &result, &fault, NULL) != 0)
+    struct jsonrpc_call call;
+    logs_ask(chain->logs, range, false, &call);
+    if (rpc_call_at(chain->options.rpc, endpoint, call.method, call.params, &result, &fault,
+                    NULL) != 0)
         return NO_ANSWER;
     return json_array_size(result) > 0 ? HAS_SOME : HAS_NONE;
 }
@@ -227,7 +190,7 @@ static bool receipts_say(struct chain *chain, size_t endpoint, const char *block
     enum rpc_fault fault;
     return rpc_call_at(chain->options.rpc, endpoint, "eth_getBlockReceipts",
                        json_pack("[s]", block_hash), &receipts, &fault, NULL) == 0 &&
-           omission_receipts_hold(receipts, chain->options.contract);
+           omission_receipts_hold(receipts, chain->options.logs.contract);
 }
 
 /* A node that has a block and not its logs makes a payment vanish. Where the bloom says that there
@@ -295,53 +258,12 @@ static int64_t on_range(void *ctx)
     return asked < 0 ? INT64_MAX : span_most(&chain->spans[asked]);
 }
 
-static json_t *word_json(const struct word *word)
-{
-    char text[67];
-    word_hex(word, text);
-    return json_string(text);
-}
-
-static json_t *topics_filter(void)
-{
-    json_t *any_of = json_array();
-    for (int kind = 0; kind < EVM_OWN_KINDS; kind++) {
-        struct word topic = evm_topic((enum evm_kind)kind);
-        json_array_append_new(any_of, word_json(&topic));
-    }
-    return json_pack("[o]", any_of);
-}
-
-static json_t *transfer_filter(const uint8_t contract[20])
-{
-    struct word topic = evm_topic(EVM_TRANSFER), to = word_from_address(contract);
-    return json_pack("[o, n, o]", word_json(&topic), word_json(&to));
-}
-
-static void take_tokens(struct chain *chain)
-{
-    const struct chain_options *options = &chain->options;
-    chain->token_list = json_array();
-    chain->tokens = mem_array(options->token_count + 1, sizeof(*chain->tokens));
-    for (size_t i = 0; i < options->token_count; i++) {
-        char address[43];
-        memcpy(chain->tokens[i], options->tokens[i].address, 20);
-        hex_encode(chain->tokens[i], 20, address);
-        json_array_append_new(chain->token_list, json_string(address));
-    }
-}
-
 struct chain *chain_new(const struct chain_options *options)
 {
     struct chain *chain = mem_zalloc(sizeof(*chain));
-    char address[43];
     chain->options = *options;
-    hex_encode(options->contract, 20, address);
-    chain->address = json_string(address);
-    chain->topics = topics_filter();
+    chain->logs = logs_new(&options->logs);
     chain->spans = mem_array(rpc_count(options->rpc), sizeof(*chain->spans));
-    chain->transfer_topics = transfer_filter(options->contract);
-    take_tokens(chain);
     chain->view = (struct follow_chain){
         .ctx = chain,
         .latest = on_latest,
@@ -366,10 +288,6 @@ void chain_free(struct chain **chain_ptr)
     if (chain == NULL)
         return;
     free(chain->spans);
-    json_decref(chain->address);
-    json_decref(chain->topics);
-    json_decref(chain->token_list);
-    json_decref(chain->transfer_topics);
-    free(chain->tokens);
+    logs_free(&chain->logs);
     free(chain);
 }

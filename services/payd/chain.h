@@ -3,7 +3,7 @@
 #define PAYD_CHAIN_H
 
 #include "services/payd/follow.h"
-#include "services/payd/ledger.h"
+#include "services/payd/logs.h"
 #include "services/payd/rpc.h"
 
 struct chain;
@@ -12,11 +12,8 @@ enum chain_tag { CHAIN_LATEST, CHAIN_SAFE, CHAIN_FINALIZED };
 
 struct chain_options {
     struct rpc *rpc; /* not owned */
-    uint8_t contract[20];
     enum chain_tag tag;
-    size_t max_events;                 /* in one answer */
-    const struct ledger_token *tokens; /* whose transfers to the contract are asked for too; kept */
-    size_t token_count;
+    struct logs_options logs; /* which events are read */
 };
 
 struct chain *chain_new(const struct chain_options *options);

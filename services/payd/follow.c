@@ -399,3 +399,22 @@ int follow_step(struct follow *follow, enum follow_progress *progress, struct er
         return roll_back(follow, progress, err);
     return step_current(follow, progress, err);
 }
+
+int follow_forget(struct follow *follow, int64_t number, struct err *err)
+{
+    const struct follow_store *store = follow->options.store;
+    struct follow_cursor to = {.number = follow->options.first - 1};
+    struct follow_view view = {follow->head, -1};
+    struct evm_block before;
+    bool found;
+    if (number > follow->at.number)
+        return 0;
+    if (kept(follow, number - 1, &before, &found, err) != 0)
+        return -1;
+    if (found)
+        to = cursor_of(&before);
+    if (store->rollback(store->ctx, &follow->at, &to, &view, err) != 0)
+        return -1;
+    follow->at = to;
+    return 0;
+}

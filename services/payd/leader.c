@@ -84,14 +84,19 @@ static struct rpc_options rpc_settings(struct reign *reign)
                                 .ctx = reign};
 }
 
+static struct logs_options logs_settings(const struct payd *payd)
+{
+    struct logs_options options = {.tokens = payd->target.tokens,
+                                   .token_count = payd->target.token_count,
+                                   .max_events = EVENTS_MAX};
+    memcpy(options.contract, payd->target.domain.contract, 20);
+    return options;
+}
+
 static struct chain *chain_make(struct payd *payd, struct rpc *rpc)
 {
-    struct chain_options options = {.rpc = rpc,
-                                    .tag = (enum chain_tag)payd->settings->chain.tag,
-                                    .max_events = EVENTS_MAX,
-                                    .tokens = payd->target.tokens,
-                                    .token_count = payd->target.token_count};
-    memcpy(options.contract, payd->target.domain.contract, 20);
+    struct chain_options options = {
+        .rpc = rpc, .tag = (enum chain_tag)payd->settings->chain.tag, .logs = logs_settings(payd)};
     return chain_new(&options);
 }
 
@@ -167,13 +172,24 @@ static int step_failed(struct reign *reign, const struct err *why, int64_t *paus
     return 0;
 }
 
+/* The endpoints are of one mind against what an earlier answer made us hold. */
+static int read_again(struct reign *reign, struct err *err)
+{
+    int64_t wrong = outlook_wrong(reign->outlook);
+    if (wrong < 0)
+        return 0;
+    log_warn("events of a block are not what all endpoints say: it is read again",
+             LOG_INT(BLOCK, wrong));
+    return follow_forget(reign->follow, wrong, err);
+}
+
 static int step(struct reign *reign, int64_t *pause)
 {
     struct err err = {{0}};
     struct follow_cursor before = *follow_at(reign->follow);
     enum follow_progress progress = FOLLOW_CURRENT;
     outlook_before(reign->outlook, before.number);
-    if (follow_step(reign->follow, &progress, &err) != 0)
+    if (follow_step(reign->follow, &progress, &err) != 0 || read_again(reign, &err) != 0)
         return step_failed(reign, &err, pause);
     if (reign->failures > 0)
         log_info("the chain is followed again", LOG_INT(ATTEMPT, reign->failures + 1),
@@ -247,6 +263,8 @@ static void lead(struct payd *payd, struct pg_conn *conn)
         .tokens = payd->target.tokens,
         .token_count = payd->target.token_count,
         .keep_blocks = payd->settings->chain.keep_blocks,
+        .claims =
+            payd->settings->chain.agreement == SETTINGS_ALL && payd->settings->chain.rpc.count > 1,
         .instance = payd->instance,
         .metrics = payd->metrics};
     if (session_set_up(payd, conn, &err) != 0 ||
@@ -257,11 +275,13 @@ static void lead(struct payd *payd, struct pg_conn *conn)
     struct rpc_options rpc = rpc_settings(&reign);
     reign.rpc = rpc_new(&rpc);
     reign.chain = chain_make(payd, reign.rpc);
+    struct logs_options logs = logs_settings(payd);
     reign.outlook = outlook_new(&(struct outlook_options){.payd = payd,
                                                           .conn = conn,
                                                           .store = reign.store,
                                                           .rpc = reign.rpc,
                                                           .rpc_options = &rpc,
+                                                          .logs = &logs,
                                                           .chain = chain_view(reign.chain)});
     gauge(payd, GAUGES_LEADER, 1);
     gauge(payd, GAUGES_EPOCH, store_epoch(reign.store));

@@ -22,17 +22,22 @@ struct outlook {
     int64_t well_at; /* of the last step that succeeded, monotonic ms */
 };
 
-static int on_waiting(void *ctx, int64_t at_most, struct follow_cursor *newest, int64_t *oldest,
-                      bool *found, struct err *err)
+static int on_waiting(void *ctx, int64_t at_most, struct claim *out, struct err *err)
 {
     const struct outlook *outlook = ctx;
-    return store_waiting(outlook->options.store, at_most, newest, oldest, found, err);
+    return store_waiting(outlook->options.store, at_most, out, err);
 }
 
-static void on_ask(void *ctx, const struct follow_cursor *block, struct agree_voice *voices)
+static void on_ask(void *ctx, const struct claim *claim, struct agree_voice *voices)
 {
     const struct outlook *outlook = ctx;
-    witness_ask(outlook->witness, block, voices);
+    witness_ask(outlook->witness, claim, voices);
+}
+
+static int on_agreed(void *ctx, int64_t number, struct err *err)
+{
+    const struct outlook *outlook = ctx;
+    return store_agreed(outlook->options.store, number, err);
 }
 
 static struct witness *witness_make(const struct outlook_options *options)
@@ -42,6 +47,7 @@ static struct witness *witness_make(const struct outlook_options *options)
                                       .head_every_ms = chain->head_every_ms,
                                       .max_lag = chain->max_lag,
                                       .wait_ms = chain->agreement_wait_ms,
+                                      .logs = *options->logs,
                                       .metrics = options->payd->metrics};
     return witness_start(&witness);
 }
@@ -56,8 +62,21 @@ static struct ceiling *ceiling_make(struct outlook *outlook)
                                       .wait_ms = chain->agreement_wait_ms,
                                       .ctx = outlook,
                                       .waiting = on_waiting,
-                                      .ask = on_ask};
+                                      .ask = on_ask,
+                                      .agreed = on_agreed};
     return ceiling_new(&options);
+}
+
+/* With one endpoint there is nobody to agree, but what was read while there were others, and they
+ * have not agreed on, is not confirmed unseen: that one may be left because another lied. */
+static bool agreement_wanted(const struct outlook_options *options)
+{
+    const struct settings_chain *chain = &options->payd->settings->chain;
+    struct claim left;
+    if (chain->agreement != SETTINGS_ALL)
+        return false;
+    return chain->rpc.count > 1 || store_waiting(options->store, INT64_MAX, &left, NULL) != 0 ||
+           left.count > 0;
 }
 
 struct outlook *outlook_new(const struct outlook_options *options)
@@ -70,7 +89,7 @@ struct outlook *outlook_new(const struct outlook_options *options)
     outlook->site =
         (struct trouble_site){atomic_load(&payd->follower), payd->target.domain.chain_id};
     outlook->witness = witness_make(options);
-    if (payd->settings->chain.agreement == SETTINGS_ALL && payd->settings->chain.rpc.count > 1)
+    if (agreement_wanted(options))
         outlook->ceiling = ceiling_make(outlook);
     /* An outage goes on that began under another leader. */
     outlook->well_at = now;
@@ -134,26 +153,43 @@ static void breakers_show(const struct outlook *outlook)
     }
 }
 
-static void disagreement_show(struct outlook *outlook)
+static void disagreement_tell(struct outlook *outlook, const struct ceiling_state *state)
 {
+    const struct follow_cursor *block = &state->block;
     char names[1024], detail[1400];
-    struct follow_cursor block;
-    bool ill = ceiling_verdict(outlook->ceiling, &block) == AGREE_NO;
     int followed = rpc_last(outlook->options.rpc);
     const char *ours =
         followed < 0 ? "" : rpc_endpoint_name(outlook->options.rpc, (size_t)followed);
-    metric_set(metrics_cell(outlook->options.payd->metrics, GAUGES_DISAGREEMENT, NULL), ill);
-    if (!ill) {
-        if (turn(outlook, TROUBLE_DISAGREEMENT, false, ""))
-            log_info("the endpoints agree again: payments are confirmed");
-        return;
-    }
     witness_contradicting(outlook->witness, names, sizeof(names));
-    snprintf(detail, sizeof(detail), "%s: another block %lld than %s of %s", names,
-             (long long)block.number, block.hash, ours);
+    if (state->events)
+        snprintf(detail, sizeof(detail), "%s: other events in block %lld %s than those read", names,
+                 (long long)block->number, block->hash);
+    else
+        snprintf(detail, sizeof(detail), "%s: another block %lld than %s of %s", names,
+                 (long long)block->number, block->hash, ours);
     if (turn(outlook, TROUBLE_DISAGREEMENT, true, detail))
         log_error("endpoints contradict each other: nothing is confirmed", LOG_STR(ENDPOINT, names),
-                  LOG_INT(BLOCK, block.number), LOG_STR(HASH, block.hash), LOG_STR(NAME, ours));
+                  LOG_INT(BLOCK, block->number), LOG_STR(HASH, block->hash), LOG_STR(NAME, ours),
+                  LOG_STR(REASON, state->events ? "events" : "blocks"));
+}
+
+static void disagreement_show(struct outlook *outlook)
+{
+    struct ceiling_state state = ceiling_state(outlook->ceiling);
+    metric_set(metrics_cell(outlook->options.payd->metrics, GAUGES_DISAGREEMENT, NULL),
+               state.verdict == AGREE_NO);
+    if (state.verdict == AGREE_NO)
+        disagreement_tell(outlook, &state);
+    else if (turn(outlook, TROUBLE_DISAGREEMENT, false, ""))
+        log_info("the endpoints agree again: payments are confirmed");
+}
+
+int64_t outlook_wrong(const struct outlook *outlook)
+{
+    if (outlook->ceiling == NULL)
+        return -1;
+    struct ceiling_state state = ceiling_state(outlook->ceiling);
+    return state.verdict == AGREE_WRONG ? state.block.number : -1;
 }
 
 void outlook_well(struct outlook *outlook)

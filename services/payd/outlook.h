@@ -4,6 +4,7 @@
 #define PAYD_OUTLOOK_H
 
 #include "services/payd/chain.h"
+#include "services/payd/logs.h"
 #include "services/payd/payd.h"
 #include "services/payd/store.h"
 
@@ -15,6 +16,7 @@ struct outlook_options {
     struct store *store;
     struct rpc *rpc;
     const struct rpc_options *rpc_options; /* copied: the witnesses' own */
+    const struct logs_options *logs;       /* copied */
     const struct follow_chain *chain;
 };
 
@@ -25,6 +27,9 @@ const struct follow_chain *outlook_view(struct outlook *outlook);
 /* Around each step: it begins at this block; it went well, or it failed with these words. */
 void outlook_before(struct outlook *outlook, int64_t at);
 void outlook_well(struct outlook *outlook);
+/* After a step that went well: all endpoints say the same about this block, and not what we hold;
+ * it and all above it must be read again. -1: none. */
+int64_t outlook_wrong(const struct outlook *outlook);
 void outlook_failed(struct outlook *outlook, const char *why);
 
 #endif

@@ -106,8 +106,8 @@ static const struct config_field chain_fields[] = {
     CONFIG_FIELD(struct settings_chain, agreement, "agreement", CONFIG_ENUM, .fallback = "all",
                  .words = agreement_words,
                  .doc = "all: a payment is confirmed only where every endpoint that is up has its "
-                        "block, and nothing is while one has another; first: the endpoint that is "
-                        "followed decides alone"),
+                        "block with the same events, and nothing is while one says otherwise; "
+                        "first: the endpoint that is followed decides alone"),
     CONFIG_FIELD(struct settings_chain, agreement_wait_ms, "agreement_wait", CONFIG_DURATION,
                  .fallback = "1m", .min = 100, .max = 86400000,
                  .doc = "an endpoint that does not have the block is waited for so long, and then "

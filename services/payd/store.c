@@ -49,16 +49,22 @@ static const struct pg_stmt block_kept = {
     "SELECT number, hash FROM block WHERE follower = $1 AND number <= $2 ORDER BY number DESC "
     "LIMIT 1"};
 static const struct pg_stmt block_keep = {
-    "block_keep", "INSERT INTO block (follower, number, hash, pinned) VALUES ($1, $2, $3, $4)"};
+    "block_keep", "INSERT INTO block (follower, number, hash, pinned, digest, own_digest, events) "
+                  "VALUES ($1, $2, $3, $4, $5, $6, $7)"};
 static const struct pg_stmt block_prune = {
     "block_prune", "DELETE FROM block WHERE follower = $1 AND number <= $2 AND NOT pinned"};
 static const struct pg_stmt block_drop = {"block_drop",
                                           "DELETE FROM block WHERE follower = $1 AND number > $2"};
-static const struct pg_stmt payment_waiting = {
-    "payment_waiting",
-    "SELECT block_number, block_hash, min(block_number) OVER () AS oldest FROM payment WHERE "
-    "follower = $1 AND state IN ('seen', 'confirming') AND block_number <= $2 ORDER BY "
-    "block_number DESC LIMIT 1"};
+static const struct pg_stmt claim_waiting = {
+    "claim_waiting",
+    "SELECT number, hash, digest, own_digest FROM (SELECT *, sum(events) OVER (ORDER BY "
+    "number) AS total FROM (SELECT * FROM block WHERE follower = $1 AND digest IS NOT NULL AND "
+    "number <= $2 ORDER BY number LIMIT $3) AS oldest) AS counted WHERE total <= $4 OR number = "
+    "(SELECT min(number) FROM block WHERE follower = $1 AND digest IS NOT NULL) ORDER BY number"};
+static const struct pg_stmt claim_agreed = {
+    "claim_agreed",
+    "UPDATE block SET digest = NULL WHERE follower = $1 AND digest IS NOT NULL AND number <= $3 "
+    "AND (SELECT epoch FROM follower WHERE id = $1) = $2"};
 static const struct pg_stmt outbox_done = {
     "outbox_done", "DELETE FROM outbox WHERE payment_id = $1 AND revision <= $2 RETURNING kind"};
 static const struct pg_stmt applied_find = {
@@ -107,22 +113,43 @@ static int work_end(struct work *work, int rc, struct err *err)
     return rc;
 }
 
+static void digest_text(const struct evm_event *events, size_t count, bool transfers, char out[67])
+{
+    struct word digest;
+    claim_digest(events, count, transfers, digest.b);
+    word_hex(&digest, out);
+}
+
+/* `events` are the block's. */
+static int block_write(struct work *work, const struct evm_block *block,
+                       const struct evm_event *events, size_t count, bool pinned, struct err *err)
+{
+    const struct store_options *options = &work->store->options;
+    bool claimed = options->claims && count > 0;
+    char digest[67], own[67];
+    digest_text(events, count, true, digest);
+    digest_text(events, count, false, own);
+    return pg_run(work->store->conn, &block_keep,
+                  PG_PARAMS(pg_num(options->follower).s, pg_num(block->number).s, block->hash,
+                            pinned || count > 0 ? "t" : "f", claimed ? digest : NULL,
+                            claimed ? own : NULL, pg_num((int64_t)count).s),
+                  NULL, err);
+}
+
 static int blocks_write(struct work *work, const struct follow_batch *batch, bool begins,
                         struct err *err)
 {
     struct store *store = work->store;
+    const struct evm_events *events = &batch->events;
     size_t next = 0;
     for (size_t i = 0; i < batch->block_count; i++) {
         const struct evm_block *block = &batch->blocks[i];
+        size_t first = next;
+        while (next < events->count && events->items[next].block <= block->number)
+            next++;
+        const struct evm_event *own = next > first ? &events->items[first] : NULL;
         /* The first block of all stays too: it tells whether this is the chain at all. */
-        bool pinned = begins && i == 0;
-        for (; next < batch->events.count && batch->events.items[next].block <= block->number;
-             next++)
-            pinned = true;
-        if (pg_run(store->conn, &block_keep,
-                   PG_PARAMS(pg_num(store->options.follower).s, pg_num(block->number).s,
-                             block->hash, pinned ? "t" : "f"),
-                   NULL, err) != 0)
+        if (block_write(work, block, own, next - first, begins && i == 0, err) != 0)
             return -1;
     }
     return pg_run(store->conn, &block_prune,
@@ -280,20 +307,35 @@ bool store_hinted(struct store *store)
     return hinted;
 }
 
-int store_waiting(struct store *store, int64_t at_most, struct follow_cursor *newest,
-                  int64_t *oldest, bool *found, struct err *err)
+int store_waiting(struct store *store, int64_t at_most, struct claim *out, struct err *err)
 {
-    AUTO_PG_RESULT PGresult *row = NULL;
-    if (pg_run(store->conn, &payment_waiting,
-               PG_PARAMS(pg_num(store->options.follower).s, pg_num(at_most).s), &row, err) != 0)
+    AUTO_PG_RESULT PGresult *rows = NULL;
+    struct word digest, own;
+    out->count = 0;
+    if (pg_run(store->conn, &claim_waiting,
+               PG_PARAMS(pg_num(store->options.follower).s, pg_num(at_most).s,
+                         pg_num(CLAIM_BLOCKS).s, pg_num(CLAIM_EVENTS).s),
+               &rows, err) != 0)
         return -1;
-    *found = PQntuples(row) == 1;
-    if (!*found)
-        return 0;
-    *newest = (struct follow_cursor){.number = pg_int(row, 0, "block_number")};
-    snprintf(newest->hash, sizeof(newest->hash), "%s", pg_text(row, 0, "block_hash"));
-    *oldest = pg_int(row, 0, "oldest");
+    for (int row = 0; row < PQntuples(rows) && out->count < CLAIM_BLOCKS; row++) {
+        struct claim_block *block = &out->blocks[out->count++];
+        block->at = (struct follow_cursor){.number = pg_int(rows, row, "number")};
+        snprintf(block->at.hash, sizeof(block->at.hash), "%s", pg_text(rows, row, "hash"));
+        if (word_from_hex(pg_text(rows, row, "digest"), &digest) != 0 ||
+            word_from_hex(pg_text(rows, row, "own_digest"), &own) != 0)
+            return err_set(err, "block %lld: its digest is none", (long long)block->at.number);
+        memcpy(block->digest, digest.b, sizeof(block->digest));
+        memcpy(block->own, own.b, sizeof(block->own));
+    }
     return 0;
+}
+
+int store_agreed(struct store *store, int64_t number, struct err *err)
+{
+    return pg_run(
+        store->conn, &claim_agreed,
+        PG_PARAMS(pg_num(store->options.follower).s, pg_num(store->epoch).s, pg_num(number).s),
+        NULL, err);
 }
 
 int store_beat(struct store *store, struct err *err)

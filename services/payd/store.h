@@ -5,7 +5,7 @@
 #define PAYD_STORE_H
 
 #include "libcommon/pg.h"
-#include "services/payd/follow.h"
+#include "services/payd/claim.h"
 #include "services/payd/ledger.h"
 
 struct store;
@@ -17,6 +17,7 @@ struct store_options {
     const struct ledger_token *tokens; /* kept, not copied */
     size_t token_count;
     int64_t keep_blocks; /* newest blocks kept whether they have events or not */
+    bool claims;         /* what is read is to be agreed on before it is confirmed */
     const char *instance;
     struct metrics *metrics;
 };
@@ -39,10 +40,13 @@ const struct follow_store *store_view(struct store *store);
 /* True once after a step that queued a hint. */
 bool store_hinted(struct store *store);
 
-/* The newest block up to at_most with a payment that is not confirmed yet, and the number of the
- * oldest such block. */
-int store_waiting(struct store *store, int64_t at_most, struct follow_cursor *newest,
-                  int64_t *oldest, bool *found, struct err *err) MUST_USE;
+/* The oldest blocks up to at_most with events that were not agreed on yet, as many as a claim
+ * takes.
+ */
+int store_waiting(struct store *store, int64_t at_most, struct claim *out,
+                  struct err *err) MUST_USE;
+/* All of them up to this block are agreed on. */
+int store_agreed(struct store *store, int64_t number, struct err *err) MUST_USE;
 /* Shows that there is a leader although the chain gives no answer; -1 also where the epoch is over.
  */
 int store_beat(struct store *store, struct err *err) MUST_USE;

@@ -12,11 +12,14 @@
 #define ASLEEP_MS    200 /* look again whether a closed door may be tried */
 #define FAILURES_MAX 2
 
+_Static_assert(CLAIM_BLOCKS *LOGS_CALLS <= JSONRPC_BATCH_MAX, "a claim is asked in one batch");
+
 struct seat {
     struct witness *witness;
     size_t index;
     pthread_t thread;
     struct rpc *rpc;
+    struct logs *logs;
     /* Under the lock. */
     struct agree_voice voice;
     unsigned failures;
@@ -30,16 +33,18 @@ struct witness {
     atomic_bool stop;
     pthread_mutex_t lock;
     pthread_cond_t changed; /* a question, an answer, or the end */
-    struct follow_cursor question;
+    struct claim question;
 };
 
 /* What one turn asks and hears. */
 struct turn {
-    struct follow_cursor question; /* number -1: none */
-    bool show;                     /* the head is to be shown */
+    struct claim question; /* count 0: none */
+    bool show;             /* the head is to be shown */
     struct evm_block head;
     bool shown;
     enum agree_word word;
+    size_t differs; /* as agree.h has them */
+    uint8_t said[CLAIM_DIGEST];
 };
 
 static json_t *block_params(int64_t number)
@@ -52,27 +57,29 @@ static json_t *block_params(int64_t number)
 
 static int word_read(const json_t *json, struct turn *turn, struct err *err)
 {
+    const struct follow_cursor *asked = claim_newest(&turn->question);
     struct evm_block block;
     turn->word = AGREE_LACKS;
     if (json_is_null(json))
         return 0;
     if (evm_block_parse(json, &block, err) != 0)
         return -1;
-    if (block.number != turn->question.number)
+    if (block.number != asked->number)
         return err_set(err, "another block than the one asked for");
-    turn->word = strcmp(block.hash, turn->question.hash) == 0 ? AGREE_SAME : AGREE_OTHER;
+    turn->word = strcmp(block.hash, asked->hash) == 0 ? AGREE_SAME : AGREE_OTHER;
     return 0;
 }
 
 static int head_ask(struct seat *seat, struct turn *turn, struct err *err)
 {
     AUTO_JSON json_t *latest = block_params(-1);
-    AUTO_JSON json_t *asked = block_params(turn->question.number);
+    bool any = turn->question.count > 0;
+    AUTO_JSON json_t *asked = block_params(any ? claim_newest(&turn->question)->number : -1);
     const struct jsonrpc_call calls[] = {{"eth_getBlockByNumber", latest},
                                          {"eth_getBlockByNumber", asked}};
     json_t *results[2] = {NULL, NULL};
     enum rpc_fault fault;
-    size_t count = turn->question.number < 0 ? 1 : 2;
+    size_t count = any ? 2 : 1;
     int rc = rpc_batch(seat->rpc, calls, count, results, &fault, err);
     if (rc == 0)
         rc = evm_block_parse(results[0], &turn->head, err);
@@ -81,6 +88,78 @@ static int head_ask(struct seat *seat, struct turn *turn, struct err *err)
     for (size_t i = 0; i < count; i++)
         json_decref(results[i]);
     return rc;
+}
+
+/* Whoever is told of a crowd of transfers need not have found them in what another could be told.
+ */
+static bool events_same(const struct claim_block *block, const struct evm_events *events,
+                        size_t own_count, bool transfers, uint8_t said[CLAIM_DIGEST])
+{
+    uint8_t own[CLAIM_DIGEST];
+    claim_digest(events->items, events->count, transfers, said);
+    claim_digest(events->items, events->count, false, own);
+    if (memcmp(said, transfers ? block->digest : block->own, CLAIM_DIGEST) == 0)
+        return true;
+    return events->count - own_count > CLAIM_EVENTS && memcmp(own, block->own, CLAIM_DIGEST) == 0;
+}
+
+/* Whether what it says of block i is what we hold. */
+static int events_compare(struct seat *seat, struct turn *turn, size_t i, json_t *const *results,
+                          size_t count, bool transfers, struct err *err)
+{
+    const struct claim_block *block = &turn->question.blocks[i];
+    AUTO_EVM_EVENTS struct evm_events events = {0};
+    size_t own;
+    if (logs_read(seat->logs, results, count, &events, &own, err) != 0)
+        return -1;
+    for (size_t k = 0; k < events.count; k++) {
+        if (strcmp(events.items[k].block_hash, block->at.hash) != 0)
+            return err_set(err, "events of another block than the one asked for");
+    }
+    if (events_same(block, &events, own, transfers, turn->said))
+        return 0;
+    turn->word = AGREE_EVENTS;
+    turn->differs = i;
+    return 0;
+}
+
+/* One batch, after it has shown that it has the blocks: by hash, because by number a node may
+ * answer with another block's events, or with none. */
+static int events_batch(struct seat *seat, struct turn *turn, bool transfers, enum rpc_fault *fault,
+                        struct err *err)
+{
+    struct jsonrpc_call calls[CLAIM_BLOCKS * LOGS_CALLS];
+    json_t *results[CLAIM_BLOCKS * LOGS_CALLS] = {NULL};
+    size_t count = 0, each = 0;
+    for (size_t i = 0; i < turn->question.count; i++) {
+        AUTO_JSON json_t *range = json_pack("{s:s}", "blockHash", turn->question.blocks[i].at.hash);
+        each = logs_ask(seat->logs, range, transfers, &calls[count]);
+        count += each;
+    }
+    int rc = rpc_batch(seat->rpc, calls, count, results, fault, err);
+    if (rc == 0 && logs_too_many(seat->logs, results, count)) {
+        *fault = RPC_TOO_LARGE;
+        rc = err_set(err, "more events than can be read");
+    }
+    for (size_t i = 0; rc == 0 && turn->word == AGREE_SAME && i < turn->question.count; i++)
+        rc = events_compare(seat, turn, i, &results[i * each], each, transfers, err);
+    for (size_t i = 0; i < count; i++) {
+        json_decref(calls[i].params);
+        json_decref(results[i]);
+    }
+    return rc;
+}
+
+/* Anybody can fill a block with transfers, and a token's owner can change what it emits: who cannot
+ * tell of them is asked about our contract's events alone, or everybody would count as down. */
+static int events_ask(struct seat *seat, struct turn *turn, struct err *err)
+{
+    enum rpc_fault fault = RPC_NONE;
+    if (events_batch(seat, turn, true, &fault, err) == 0)
+        return 0;
+    if (fault == RPC_AWAY)
+        return -1;
+    return events_batch(seat, turn, false, &fault, err);
 }
 
 /* A reorganisation in between looks the same as a lie: then it is not shown, this time. */
@@ -131,11 +210,11 @@ static void lacks_count(struct seat *seat, int64_t now)
 
 static void word_keep(struct seat *seat, const struct turn *turn, int64_t now)
 {
-    const struct follow_cursor *asked = &seat->witness->question;
-    if (turn->question.number < 0 || asked->number != turn->question.number ||
-        strcmp(asked->hash, turn->question.hash) != 0)
+    if (turn->question.count == 0 || !claim_same(&seat->witness->question, &turn->question))
         return;
     seat->voice.word = turn->word;
+    seat->voice.differs = turn->differs;
+    memcpy(seat->voice.said, turn->said, sizeof(seat->voice.said));
     if (turn->word == AGREE_LACKS)
         lacks_count(seat, now);
     else
@@ -166,6 +245,8 @@ static void seat_ask(struct seat *seat, struct turn *turn)
     rpc_step(seat->rpc);
     bool answered =
         head_ask(seat, turn, &err) == 0 && (!turn->show || head_show(seat, turn, &err) == 0);
+    if (answered && turn->question.count > 0 && turn->word == AGREE_SAME)
+        answered = events_ask(seat, turn, &err) == 0;
     if (answered)
         rpc_trust(seat->rpc);
     else
@@ -193,7 +274,7 @@ static bool seat_wait(struct seat *seat, int64_t head_at, struct turn *turn)
             break;
         wait_changed(witness, asleep ? now + ASLEEP_MS : head_at);
     }
-    *turn = (struct turn){.question = {.number = -1}};
+    *turn = (struct turn){.word = AGREE_SILENT};
     turn->show = clock_mono_ms(clock) >= head_at;
     if (seat->due)
         turn->question = witness->question;
@@ -238,6 +319,7 @@ static void seat_start(struct witness *witness, size_t i)
     seat->witness = witness;
     seat->index = i;
     seat->rpc = rpc_new(&rpc);
+    seat->logs = logs_new(&witness->options.logs);
     seat->voice = (struct agree_voice){.up = true, .said_head = -1, .head = -1};
     seat->lacks_last = INT64_MIN / 2;
 }
@@ -247,7 +329,6 @@ struct witness *witness_start(const struct witness_options *options)
     struct witness *witness = mem_zalloc(sizeof(*witness));
     pthread_condattr_t attr;
     witness->options = *options;
-    witness->question.number = -1;
     pthread_mutex_init(&witness->lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -275,8 +356,10 @@ void witness_join(struct witness **witness_ptr)
     pthread_mutex_unlock(&witness->lock);
     for (size_t i = 0; i < witness->options.rpc.count; i++)
         pthread_join(witness->seats[i].thread, NULL);
-    for (size_t i = 0; i < witness->options.rpc.count; i++)
+    for (size_t i = 0; i < witness->options.rpc.count; i++) {
         rpc_free(&witness->seats[i].rpc);
+        logs_free(&witness->seats[i].logs);
+    }
     pthread_cond_destroy(&witness->changed);
     pthread_mutex_destroy(&witness->lock);
     free(witness->seats);
@@ -284,11 +367,10 @@ void witness_join(struct witness **witness_ptr)
 }
 
 /* Under the lock. */
-static void question_put(struct witness *witness, const struct follow_cursor *block)
+static void question_put(struct witness *witness, const struct claim *claim)
 {
-    bool same = witness->question.number == block->number &&
-                strcmp(witness->question.hash, block->hash) == 0;
-    witness->question = *block;
+    bool same = claim_same(&witness->question, claim);
+    witness->question = *claim;
     for (size_t i = 0; i < witness->options.rpc.count; i++) {
         struct seat *seat = &witness->seats[i];
         if (!same)
@@ -308,13 +390,12 @@ static bool all_said(const struct witness *witness)
     return true;
 }
 
-void witness_ask(struct witness *witness, const struct follow_cursor *block,
-                 struct agree_voice *voices)
+void witness_ask(struct witness *witness, const struct claim *claim, struct agree_voice *voices)
 {
     const struct clock *clock = witness->options.rpc.clock;
     int64_t until = clock_mono_ms(clock) + ASK_MS;
     pthread_mutex_lock(&witness->lock);
-    question_put(witness, block);
+    question_put(witness, claim);
     while (!all_said(witness) && clock_mono_ms(clock) < until)
         wait_changed(witness, until);
     for (size_t i = 0; i < witness->options.rpc.count; i++)
@@ -340,7 +421,8 @@ void witness_contradicting(struct witness *witness, char *out, size_t size)
     pthread_mutex_lock(&witness->lock);
     for (size_t i = 0; i < witness->options.rpc.count; i++) {
         const struct seat *seat = &witness->seats[i];
-        if (!seat->voice.up || seat->voice.word != AGREE_OTHER || len >= size)
+        bool other = seat->voice.word == AGREE_OTHER || seat->voice.word == AGREE_EVENTS;
+        if (!seat->voice.up || !other || len >= size)
             continue;
         len += (size_t)snprintf(out + len, size - len, "%s%s", len == 0 ? "" : ", ",
                                 rpc_endpoint_name(seat->rpc, 0));

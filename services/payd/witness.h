@@ -6,13 +6,15 @@
 
 #include "libcommon/metrics.h"
 #include "services/payd/agree.h"
-#include "services/payd/follow.h"
+#include "services/payd/claim.h"
+#include "services/payd/logs.h"
 #include "services/payd/rpc.h"
 
 struct witness;
 
 struct witness_options {
-    struct rpc_options rpc; /* its endpoints are the witnesses; stop and observe are set here */
+    struct rpc_options rpc;   /* its endpoints are the witnesses; stop and observe are set here */
+    struct logs_options logs; /* which events count */
     int64_t head_every_ms;
     int64_t max_lag; /* blocks behind the best head after which an endpoint is left aside */
     int64_t wait_ms; /* how long one that lacks blocks is waited for */
@@ -22,13 +24,12 @@ struct witness_options {
 struct witness *witness_start(const struct witness_options *options);
 void witness_join(struct witness **witness);
 
-/* Asks all for this block, waits a moment, and gives what they have said about it so far; where it
- * is the same question again, what they said before holds until they have answered. */
-void witness_ask(struct witness *witness, const struct follow_cursor *block,
-                 struct agree_voice *voices);
+/* Holds all against this claim, waits a moment, and gives what they have said about it so far;
+ * where it is the same question again, what they said before holds until they have answered. */
+void witness_ask(struct witness *witness, const struct claim *claim, struct agree_voice *voices);
 /* Whether this endpoint should be followed only where no other can be. */
 bool witness_behind(struct witness *witness, size_t endpoint);
-/* The names of those that have another block than the one asked for. */
+/* The names of those that say otherwise than the last claim. */
 void witness_contradicting(struct witness *witness, char *out, size_t size);
 
 #endif

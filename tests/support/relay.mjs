@@ -107,6 +107,11 @@ const answers = {
     const log = { address: filter.address[0], topics: [filter.topics[0], filter.topics[2], filter.topics[2]], data: `0x${'0'.repeat(64 * words)}`, blockNumber: block.number, blockHash: block.hash };
     return { result: Array.from({ length: logs }, (_, i) => ({ ...log, transactionHash: `0x${'0c'.repeat(32)}`, logIndex: hex(1000 + i) })) };
   },
+  // A liar about what happened in a block that exists: `edit` makes of the logs others, in every answer about them.
+  'logs-edited': async (relay, call, { edit }, ask) => {
+    const answer = await ask(call);
+    return call.method === 'eth_getLogs' && answer.result ? { result: edit(structuredClone(answer.result), call.params[0]) } : answer;
+  },
   // Each refusal in the words of the next provider.
   range: async (relay, call, fault, ask) => {
     const { blocks = 10, refusals = [rangeRefusals.geth] } = fault;

@@ -20,6 +20,13 @@
     {                                                                                              \
         .up = true, .word = AGREE_LACKS, .head = 90, .said_head = 90, .lacks_ms = (ms)             \
     }
+#define TELLS(block, digest)                                                                       \
+    {                                                                                              \
+        .up = true, .word = AGREE_EVENTS, .head = 100, .said_head = 100, .differs = (block),       \
+        .said = {                                                                                  \
+            digest                                                                                 \
+        }                                                                                          \
+    }
 #define WAIT_MS 1000
 
 static void verdicts(void **state)
@@ -47,6 +54,17 @@ static void verdicts(void **state)
         {{UP(AGREE_OTHER)}, 1, AGREE_NO},
         {{DOWN(AGREE_SAME), DOWN(AGREE_SAME)}, 2, AGREE_WAIT},
         {{UP(AGREE_SILENT)}, 0, AGREE_WAIT},
+        {{UP(AGREE_SAME), TELLS(0, 1)}, 2, AGREE_NO},
+        {{TELLS(0, 1), UP(AGREE_SAME), UP(AGREE_SILENT)}, 3, AGREE_NO},
+        {{TELLS(0, 1), TELLS(0, 1)}, 2, AGREE_WRONG},
+        {{TELLS(0, 1)}, 1, AGREE_WRONG},
+        {{TELLS(0, 1), DOWN(AGREE_SAME)}, 2, AGREE_WRONG},
+        {{TELLS(0, 1), LATE(WAIT_MS)}, 2, AGREE_WRONG},
+        {{TELLS(0, 1), TELLS(0, 2)}, 2, AGREE_NO},
+        {{TELLS(0, 1), TELLS(1, 1)}, 2, AGREE_NO},
+        {{TELLS(0, 1), UP(AGREE_SILENT)}, 2, AGREE_WAIT},
+        {{TELLS(0, 1), LATE(0)}, 2, AGREE_WAIT},
+        {{TELLS(0, 1), UP(AGREE_OTHER)}, 2, AGREE_NO},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {

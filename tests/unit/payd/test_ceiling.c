@@ -14,12 +14,13 @@
 
 struct world {
     int64_t head;
-    int64_t tagged; /* NONE: no tag */
-    int64_t payments[4];
-    size_t payment_count;
+    int64_t tagged;                   /* NONE: no tag */
+    int64_t blocks[CLAIM_BLOCKS + 4]; /* with events that are not agreed on, ascending */
+    size_t block_count;
     struct agree_voice voices[2];
-    int64_t has[2]; /* an endpoint has blocks up to this one */
-    int64_t forks;  /* the second has other blocks from here on */
+    int64_t has[2];    /* an endpoint has blocks up to this one */
+    int64_t forks;     /* the second has other blocks from here on */
+    int64_t events[2]; /* an endpoint has other events in this block */
     int64_t asked[16];
     size_t asked_count;
     bool broken; /* the database */
@@ -39,29 +40,47 @@ static int on_tag(void *ctx, int64_t *number, struct err *err)
     return 0;
 }
 
-static int on_waiting(void *ctx, int64_t at_most, struct follow_cursor *newest, int64_t *oldest,
-                      bool *found, struct err *err)
+static int on_waiting(void *ctx, int64_t at_most, struct claim *out, struct err *err)
 {
     const struct world *world = ctx;
-    *found = false;
+    out->count = 0;
     if (world->broken)
         return err_set(err, "broken");
-    for (size_t i = 0; i < world->payment_count; i++) {
-        if (world->payments[i] > at_most)
-            continue;
-        if (!*found)
-            *oldest = world->payments[i];
-        newest->number = world->payments[i];
-        snprintf(newest->hash, sizeof(newest->hash), "0x%064llx",
-                 (unsigned long long)world->payments[i]);
-        *found = true;
+    for (size_t i = 0; i < world->block_count && out->count < CLAIM_BLOCKS; i++) {
+        if (world->blocks[i] <= at_most)
+            out->blocks[out->count++].at.number = world->blocks[i];
     }
     return 0;
 }
 
-static void on_ask(void *ctx, const struct follow_cursor *block, struct agree_voice *voices)
+static int on_agreed(void *ctx, int64_t number, struct err *err)
 {
     struct world *world = ctx;
+    size_t kept = 0;
+    (void)err;
+    for (size_t i = 0; i < world->block_count; i++) {
+        if (world->blocks[i] > number)
+            world->blocks[kept++] = world->blocks[i];
+    }
+    world->block_count = kept;
+    return 0;
+}
+
+static void events_say(const struct world *world, size_t who, const struct claim *claim,
+                       struct agree_voice *voice)
+{
+    for (size_t i = 0; voice->word == AGREE_SAME && i < claim->count; i++) {
+        if (claim->blocks[i].at.number != world->events[who])
+            continue;
+        voice->word = AGREE_EVENTS;
+        voice->differs = i;
+    }
+}
+
+static void on_ask(void *ctx, const struct claim *claim, struct agree_voice *voices)
+{
+    struct world *world = ctx;
+    const struct follow_cursor *block = claim_newest(claim);
     world->asked[world->asked_count++ % ARRAY_LEN(world->asked)] = block->number;
     for (size_t i = 0; i < 2; i++) {
         struct agree_voice *voice = &world->voices[i];
@@ -69,6 +88,7 @@ static void on_ask(void *ctx, const struct follow_cursor *block, struct agree_vo
         voice->word = block->number > world->has[i] ? AGREE_LACKS
                       : other                       ? AGREE_OTHER
                                                     : AGREE_SAME;
+        events_say(world, i, claim, voice);
         voice->said_head = voice->head = world->has[i];
         voices[i] = *voice;
     }
@@ -93,7 +113,8 @@ static void bench_open(struct bench *bench, bool by_time)
                                             .wait_ms = WAIT_MS,
                                             .ctx = &bench->world,
                                             .waiting = on_waiting,
-                                            .ask = on_ask};
+                                            .ask = on_ask,
+                                            .agreed = on_agreed};
     bench->ceiling = ceiling_new(&options);
 }
 
@@ -110,15 +131,14 @@ static int64_t step(struct bench *bench, int64_t at)
 
 static enum agree_verdict verdict(struct bench *bench)
 {
-    struct follow_cursor block;
-    return ceiling_verdict(bench->ceiling, &block);
+    return ceiling_state(bench->ceiling).verdict;
 }
 
-static void payments(struct world *world, size_t count, int64_t a, int64_t b)
+static void blocks(struct world *world, size_t count, int64_t a, int64_t b)
 {
-    world->payment_count = count;
-    world->payments[0] = a;
-    world->payments[1] = b;
+    world->block_count = count;
+    world->blocks[0] = a;
+    world->blocks[1] = b;
 }
 
 static void nobody_is_asked_while_nothing_waits(void **state)
@@ -128,7 +148,7 @@ static void nobody_is_asked_while_nothing_waits(void **state)
     bench_open(&bench, false);
     assert_int_equal(step(&bench, 90), 90);
     assert_int_equal(step(&bench, 100), 97);
-    payments(&bench.world, 1, 98, 0);
+    blocks(&bench.world, 1, 98, 0);
     assert_int_equal(step(&bench, 100), 97);
     assert_int_equal(bench.world.asked_count, 0);
     ceiling_free(&bench.ceiling);
@@ -139,9 +159,9 @@ static void the_newest_that_waits_is_asked_for_once(void **state)
     (void)state;
     struct bench bench;
     bench_open(&bench, false);
-    payments(&bench.world, 2, 91, 95);
+    blocks(&bench.world, 2, 91, 95);
     assert_int_equal(step(&bench, 100), 95);
-    assert_int_equal(step(&bench, 100), 95);
+    assert_int_equal(step(&bench, 100), 97);
     assert_int_equal(bench.world.asked_count, 1);
     assert_int_equal(bench.world.asked[0], 95);
     assert_int_equal(verdict(&bench), AGREE_YES);
@@ -165,7 +185,7 @@ static void a_tag_holds_too(void **state)
     bench_open(&bench, false);
     bench.chain.ceiling = on_tag;
     bench.world.tagged = 50;
-    payments(&bench.world, 2, 45, 60);
+    blocks(&bench.world, 2, 45, 60);
     assert_int_equal(step(&bench, 100), 45);
     assert_int_equal(bench.world.asked[0], 45);
     bench.world.tagged = -1;
@@ -178,7 +198,7 @@ static void a_contradiction_confirms_nothing(void **state)
     (void)state;
     struct bench bench;
     bench_open(&bench, false);
-    payments(&bench.world, 2, 91, 95);
+    blocks(&bench.world, 2, 91, 95);
     bench.world.forks = 95;
     assert_int_equal(step(&bench, 100), 90);
     assert_int_equal(verdict(&bench), AGREE_NO);
@@ -195,13 +215,13 @@ static void one_that_lags_is_asked_for_what_it_has(void **state)
     (void)state;
     struct bench bench;
     bench_open(&bench, false);
-    payments(&bench.world, 2, 91, 95);
+    blocks(&bench.world, 2, 91, 95);
     bench.world.has[1] = 93;
     assert_int_equal(step(&bench, 100), 90);
     assert_int_equal(verdict(&bench), AGREE_WAIT);
     assert_int_equal(step(&bench, 100), 91);
     assert_int_equal(bench.world.asked[1], 91);
-    payments(&bench.world, 1, 95, 0);
+    assert_int_equal(bench.world.block_count, 1);
     assert_int_equal(step(&bench, 100), 94);
     bench.world.voices[1].lacks_ms = WAIT_MS;
     assert_int_equal(step(&bench, 100), 95);
@@ -213,11 +233,11 @@ static void a_question_stands_while_the_chain_runs_on(void **state)
     (void)state;
     struct bench bench;
     bench_open(&bench, false);
-    payments(&bench.world, 1, 95, 0);
+    blocks(&bench.world, 1, 95, 0);
     bench.world.has[1] = 93;
     for (int64_t at = 100; at < 105; at++) {
         bench.world.head = at;
-        payments(&bench.world, 2, 95, at - 3);
+        blocks(&bench.world, 2, 95, at - 3);
         step(&bench, at);
     }
     for (size_t i = 0; i < bench.world.asked_count; i++)
@@ -230,10 +250,64 @@ static void what_leaves_the_chain_is_asked_for_again(void **state)
     (void)state;
     struct bench bench;
     bench_open(&bench, false);
-    payments(&bench.world, 1, 95, 0);
+    blocks(&bench.world, 1, 95, 0);
     assert_int_equal(step(&bench, 100), 95);
     assert_int_equal(step(&bench, 93), 93);
+    blocks(&bench.world, 1, 95, 0);
     assert_int_equal(step(&bench, 100), 95);
+    assert_int_equal(bench.world.asked_count, 2);
+    ceiling_free(&bench.ceiling);
+}
+
+static void other_events_confirm_nothing(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_open(&bench, false);
+    blocks(&bench.world, 2, 91, 95);
+    bench.world.events[1] = 91;
+    assert_int_equal(step(&bench, 100), 90);
+    struct ceiling_state now = ceiling_state(bench.ceiling);
+    assert_int_equal(now.verdict, AGREE_NO);
+    assert_true(now.events);
+    assert_int_equal(now.block.number, 91);
+    bench.world.events[1] = 95;
+    assert_int_equal(step(&bench, 100), 90);
+    assert_int_equal(ceiling_state(bench.ceiling).block.number, 95);
+    bench.world.events[1] = 0;
+    assert_int_equal(step(&bench, 100), 95);
+    assert_int_equal(verdict(&bench), AGREE_YES);
+    ceiling_free(&bench.ceiling);
+}
+
+static void what_all_say_otherwise_is_wrong_and_told_once(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_open(&bench, false);
+    blocks(&bench.world, 2, 91, 95);
+    bench.world.events[0] = bench.world.events[1] = 95;
+    assert_int_equal(step(&bench, 100), 90);
+    assert_int_equal(verdict(&bench), AGREE_WRONG);
+    assert_int_equal(ceiling_state(bench.ceiling).block.number, 95);
+    ceiling_begin(bench.ceiling, 94);
+    assert_int_equal(verdict(&bench), AGREE_WAIT);
+    bench.world.events[0] = bench.world.events[1] = 0;
+    assert_int_equal(step(&bench, 100), 95);
+    ceiling_free(&bench.ceiling);
+}
+
+static void what_is_over_the_bound_waits_for_the_next_step(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_open(&bench, false);
+    bench.world.block_count = CLAIM_BLOCKS + 2;
+    for (int64_t i = 0; i < CLAIM_BLOCKS + 2; i++)
+        bench.world.blocks[i] = 60 + i;
+    assert_int_equal(step(&bench, 100), 60 + CLAIM_BLOCKS - 1);
+    assert_int_equal(step(&bench, 100), 60 + CLAIM_BLOCKS + 1);
+    assert_int_equal(step(&bench, 100), 97);
     assert_int_equal(bench.world.asked_count, 2);
     ceiling_free(&bench.ceiling);
 }
@@ -262,6 +336,9 @@ int main(void)
         cmocka_unit_test(one_that_lags_is_asked_for_what_it_has),
         cmocka_unit_test(a_question_stands_while_the_chain_runs_on),
         cmocka_unit_test(what_leaves_the_chain_is_asked_for_again),
+        cmocka_unit_test(other_events_confirm_nothing),
+        cmocka_unit_test(what_all_say_otherwise_is_wrong_and_told_once),
+        cmocka_unit_test(what_is_over_the_bound_waits_for_the_next_step),
         cmocka_unit_test(a_failure_is_handed_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

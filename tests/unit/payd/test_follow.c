@@ -505,6 +505,29 @@ static void a_tag_of_another_chain_confirms_nothing(void **state)
     }
 }
 
+static void what_was_wrong_is_read_again(void **state)
+{
+    (void)state;
+    for (int64_t at = 2; at <= 40; at++) {
+        struct bench b;
+        bench_begin(&b, 2, 8, 50);
+        for (int k = 0; k < 20; k++)
+            grow(b.model, 2, 2);
+        b.model->chain[at].events++;
+        bench_restart(&b);
+        settle(&b);
+        b.model->chain[at].events--;
+        assert_int_equal(follow_forget(b.follow, b.model->head + 1, NULL), 0);
+        assert_int_equal(b.model->rollbacks, 0);
+        assert_int_equal(follow_forget(b.follow, at, NULL), 0);
+        assert_int_equal(b.model->rollbacks, 1);
+        assert_in_range(follow_at(b.follow)->number, 1, at - 1);
+        settle(&b);
+        check_events(b.model);
+        bench_end(&b);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -516,6 +539,7 @@ int main(void)
         cmocka_unit_test(many_events_are_read_in_short_steps),
         cmocka_unit_test(crowded_blocks_of_the_tail_are_read_in_short_steps),
         cmocka_unit_test(a_tag_of_another_chain_confirms_nothing),
+        cmocka_unit_test(what_was_wrong_is_read_again),
         cmocka_unit_test(whatever_happens_the_store_ends_as_the_chain),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
