@@ -143,7 +143,7 @@ test('one of two payments of a block is left out: neither is confirmed before bo
   }
   await site.chain.mine(1);
   await site.chain.rpc('evm_setAutomine', [true]);
-  const [x, y] = await Promise.all(hashes.map((hash) => site.client.waitForTransactionReceipt({ hash })));
+  const [x, y] = await Promise.all(hashes.map((hash) => waitUntil('the receipt', () => site.client.getTransactionReceipt({ hash }))));
   assert.equal(x.blockNumber, y.blockNumber);
   await site.chain.mine(2);
   await stands(payd, one);
@@ -173,6 +173,19 @@ test('an invented refund takes a payment back only until it is contradicted by a
   liar.clear();
   await activatedOnce(payd, next);
   await site.inState(payd, quote, 'confirmed');
+});
+
+test('blocks filled with transfers, which no endpoint can tell of, or one cannot, stop no payment', async () => {
+  await relays();
+  const payd = await twoEndpoints('crowd');
+  const refusal = { code: -32005, message: 'query returned more than 10000 results' };
+  for (const faulty of [[liar, honest], [honest]]) {
+    for (const one of faulty) one.fault('crowd', { refusal });
+    const quote = await site.bought('crowd');
+    await site.chain.mine(2);
+    await activatedOnce(payd, quote);
+    for (const one of faulty) one.clear();
+  }
 });
 
 test('many blocks wait: each is compared once, some in a step, and nothing is asked while nothing waits', async () => {
