@@ -162,7 +162,7 @@ test('what the contract refuses has failed, with its reason and an event', async
   assert.equal(event.body.subject, `0x${'ab'.repeat(32)}`);
   assert.equal(event.body.data.reason, row.error);
   const other = { key: await put('withdraw', payments.deployment.token, encodeFunctionData({ abi, functionName: 'withdraw', args: [payments.deployment.token] })) };
-  assert.match((await inState(other, 'failed')).error, /^AccessControlUnauthorizedAccount 0x/);
+  assert.equal((await inState(other, 'failed')).error, 'NothingToWithdraw');
   await waitUntil('the gauge', async () => (await service_.metric('octroi_payd_wallet_jobs', 'failed')) === 2);
   await noGaps();
 });
