@@ -7,7 +7,7 @@ import { parseArgs } from 'node:util';
 import { BaseError, ContractFunctionRevertedError, createPublicClient, getAddress, hashTypedData, http, isAddress, isHex, parseAbi, recoverTypedDataAddress } from 'viem';
 import { privateKeyToAccount, publicKeyToAddress } from 'viem/accounts';
 
-import { domain as domainOf, quoteDigest, serviceId } from '../contracts/script/terms.mjs';
+import { RECEIPT_TYPES, domain as domainOf, quoteDigest, serviceId } from '../contracts/script/terms.mjs';
 
 const USAGE = `usage:
   proof.mjs generate CONTRACT --service NAME --challenge 0x<32 bytes> [--valid SECONDS | --not-after UNIX] [--key-file FILE]
@@ -29,19 +29,6 @@ const ACCESS_TYPES = {
     { name: 'serviceId', type: 'bytes32' },
     { name: 'notAfter', type: 'uint256' },
     { name: 'challenge', type: 'bytes32' },
-  ],
-};
-const RECEIPT_TYPES = {
-  Receipt: [
-    { name: 'paymentId', type: 'bytes32' },
-    { name: 'subscriber', type: 'address' },
-    { name: 'serviceId', type: 'bytes32' },
-    { name: 'token', type: 'address' },
-    { name: 'terms', type: 'uint256' },
-    { name: 'amount', type: 'uint256' },
-    { name: 'txHash', type: 'bytes32' },
-    { name: 'blockNumber', type: 'uint256' },
-    { name: 'confirmedAt', type: 'uint256' },
   ],
 };
 const abi = parseAbi([
