@@ -250,8 +250,10 @@ static int tail_read(struct follow *follow, struct follow_batch *batch, int64_t 
             return err_set(err, "block %lld: its parent is not the block before it",
                            (long long)number);
         }
+        /* What was read before a block whose events cannot be had is kept: the next step begins
+         * with that block, so that tries at one are not undone by another. */
         if (events_of(follow, block, &batch->events, err) != 0)
-            return -1;
+            return batch->block_count > 0 ? 0 : -1;
         parent = block->hash;
         batch->block_count++;
     }

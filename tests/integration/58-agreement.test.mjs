@@ -175,6 +175,19 @@ test('an invented refund takes a payment back only until it is contradicted by a
   await site.inState(payd, quote, 'confirmed');
 });
 
+test('blocks filled with transfers, which no endpoint can tell of, or one cannot, stop no payment', async () => {
+  await relays();
+  const payd = await twoEndpoints('crowd');
+  const refusal = { code: -32005, message: 'query returned more than 10000 results' };
+  for (const faulty of [[liar, honest], [honest]]) {
+    for (const one of faulty) one.fault('crowd', { refusal });
+    const quote = await site.bought('crowd');
+    await site.chain.mine(2);
+    await activatedOnce(payd, quote);
+    for (const one of faulty) one.clear();
+  }
+});
+
 test('many blocks wait: each is compared once, some in a step, and nothing is asked while nothing waits', async () => {
   await relays();
   const payd = await twoEndpoints('many', { confirmations: 2 });

@@ -26,6 +26,10 @@ struct model {
     int64_t range_limit; /* events_in refuses more blocks; 0: never */
     int64_t change_in;   /* calls until the chain changes below a reader's feet; 0: never */
     int64_t change_depth;
+    /* Each block from here on is told of after three tries in a row; another one in between counts
+     * them anew. 0: never */
+    int64_t stubborn, stubborn_block;
+    int stubborn_tries;
     /* the store */
     struct follow_cursor cursor;
     struct evm_block kept[BLOCKS];
@@ -125,6 +129,15 @@ static void add_events(const struct model *m, int64_t number, struct evm_events 
     }
 }
 
+static bool refuses(struct model *m, int64_t number)
+{
+    if (m->stubborn == 0 || number < m->stubborn)
+        return false;
+    m->stubborn_tries = number == m->stubborn_block ? m->stubborn_tries + 1 : 1;
+    m->stubborn_block = number;
+    return m->stubborn_tries < 3;
+}
+
 static int on_events_of(void *ctx, const char *hash, struct evm_events *out, struct err *err)
 {
     struct model *m = ctx;
@@ -133,6 +146,8 @@ static int on_events_of(void *ctx, const char *hash, struct evm_events *out, str
     for (int64_t number = 0; number <= m->head; number++) {
         struct evm_block block = block_at(m, number);
         if (strcmp(block.hash, hash) == 0) {
+            if (refuses(m, number))
+                return err_set(err, "too many");
             add_events(m, number, out);
             return 0;
         }
@@ -485,6 +500,22 @@ static void crowded_blocks_of_the_tail_are_read_in_short_steps(void **state)
     bench_end(&b);
 }
 
+/* Several blocks in a row that are told of only after some tries held up the reading for good. */
+static void stubborn_blocks_are_passed_one_after_the_other(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_begin(&b, 0, 8, 200);
+    grow(b.model, 20, 0);
+    bench_restart(&b);
+    settle(&b);
+    b.model->stubborn = b.model->head + 1;
+    grow(b.model, 6, 2);
+    settle(&b);
+    check_events(b.model);
+    bench_end(&b);
+}
+
 static void a_tag_of_another_chain_confirms_nothing(void **state)
 {
     (void)state;
@@ -538,6 +569,7 @@ int main(void)
         cmocka_unit_test(a_node_that_lags_takes_nothing_back),
         cmocka_unit_test(many_events_are_read_in_short_steps),
         cmocka_unit_test(crowded_blocks_of_the_tail_are_read_in_short_steps),
+        cmocka_unit_test(stubborn_blocks_are_passed_one_after_the_other),
         cmocka_unit_test(a_tag_of_another_chain_confirms_nothing),
         cmocka_unit_test(what_was_wrong_is_read_again),
         cmocka_unit_test(whatever_happens_the_store_ends_as_the_chain),
