@@ -123,7 +123,7 @@ async function follow(step, env) {
   return stdout.match(/^UNTIL=(.*)$/m)[1];
 }
 
-test('the key is changed by the steps of the document, while quotes are asked for and paid: none is refused', async () => {
+test('the key is changed by the steps of the document, while quotes are asked for and paid: none is refused for the key', async () => {
   const old = (await discovery()).quote_signer;
   const kept = await crowd.member();
   const keptQuote = await quote(kept);
