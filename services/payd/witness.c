@@ -128,7 +128,7 @@ static int events_compare(struct seat *seat, struct turn *turn, size_t i, json_t
 static int events_batch(struct seat *seat, struct turn *turn, bool transfers, enum rpc_fault *fault,
                         struct err *err)
 {
-    struct jsonrpc_call calls[CLAIM_BLOCKS * LOGS_CALLS];
+    struct jsonrpc_call calls[CLAIM_BLOCKS * LOGS_CALLS] = {{0}};
     json_t *results[CLAIM_BLOCKS * LOGS_CALLS] = {NULL};
     size_t count = 0, each = 0;
     for (size_t i = 0; i < turn->question.count; i++) {
