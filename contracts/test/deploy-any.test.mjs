@@ -89,7 +89,7 @@ test('what would fail later is refused before anything is spent', async () => {
     [{ OCTROI_TOKENS: payee.address }, /there is no contract at/],
     [{ OCTROI_RPC_URL: 'ws://127.0.0.1:1' }, /OCTROI_RPC_URL must hold/],
     [{ OCTROI_DEPLOY_CONFIRMATIONS: 'many' }, /OCTROI_DEPLOY_CONFIRMATIONS/],
-    [{ OCTROI_DEPLOYER_KEYSTORE: file('no-keystore'), OCTROI_DEPLOYER_PASSWORD_FILE: '/dev/null' }, /no such file/],
+    [{ OCTROI_DEPLOYER_KEYSTORE: file('no-keystore'), OCTROI_DEPLOYER_PASSWORD_FILE: '/dev/null' }, /OCTROI_DEPLOYER_KEYSTORE: the file cannot be read/],
   ];
   for (const [changes, says] of cases) {
     const { code, said } = await script('deploy', { OCTROI_DEPLOYMENT_FILE: file('refused'), ...changes });
