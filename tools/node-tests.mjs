@@ -4,7 +4,7 @@ import { run } from 'node:test';
 import * as reporters from 'node:test/reporters';
 
 const [concurrency, ...files] = process.argv.slice(2);
-run({ files: files.map((file) => resolve(file)), concurrency: Number(concurrency), timeout: 6 * 60_000 })
+run({ files: files.map((file) => resolve(file)), concurrency: Number(concurrency), timeout: 10 * 60_000 })
   .on('test:fail', () => { process.exitCode = 1; })
   .compose(reporters.tap)
   .pipe(process.stdout);
