@@ -32,13 +32,6 @@ struct chain {
     struct crowd crowd;
 };
 
-static json_t *quantity(int64_t value)
-{
-    char text[24];
-    snprintf(text, sizeof(text), "0x%llx", (unsigned long long)value);
-    return json_string(text);
-}
-
 /* *found is false where the node says that it has no such block. */
 static int block_by(struct chain *chain, json_t *which, struct evm_block *out, bool *found,
                     struct err *err)
@@ -90,7 +83,7 @@ static int on_block(void *ctx, int64_t number, struct evm_block *out, bool *foun
 {
     struct chain *chain = ctx;
     if (chain->latest.block.hash[0] == '\0' || chain->latest.block.number != number)
-        return block_by(chain, quantity(number), out, found, err);
+        return block_by(chain, evm_block_name(number), out, found, err);
     chain->last = chain->latest;
     chain->latest = (struct seen){.suspect = false};
     *out = chain->last.block;
@@ -238,7 +231,7 @@ static int on_events_in(void *ctx, int64_t from, int64_t to, struct evm_events *
     enum rpc_fault fault;
     size_t own;
     AUTO_JSON json_t *range =
-        json_pack("{s:o, s:o}", "fromBlock", quantity(from), "toBlock", quantity(to));
+        json_pack("{s:o, s:o}", "fromBlock", evm_block_name(from), "toBlock", evm_block_name(to));
     struct chain *chain = ctx;
     const char *single = from == to ? json_string_value(json_object_get(range, "fromBlock")) : NULL;
     int rc = events(chain, single, range, out, &own, &fault, err);

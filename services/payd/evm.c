@@ -6,6 +6,7 @@
 #include "libcommon/eth/hex.h"
 #include "libcommon/proto/quote.h"
 
+#include <stdio.h>
 #include <string.h>
 
 void evm_events_clear(struct evm_events *events)
@@ -23,6 +24,14 @@ void evm_events_append(struct evm_events *events, struct evm_events *more)
         events->count += more->count;
     }
     evm_events_clear(more);
+}
+
+json_t *evm_block_name(int64_t number)
+{
+    char text[24] = "latest";
+    if (number >= 0)
+        snprintf(text, sizeof(text), "0x%llx", (unsigned long long)number);
+    return json_string(text);
 }
 
 int evm_quantity(const json_t *json, int64_t *out)

@@ -55,6 +55,8 @@ void evm_events_append(struct evm_events *events, struct evm_events *more);
 
 /* "0x1f": no leading zeros, up to 63 bits. */
 int evm_quantity(const json_t *json, int64_t *out) MUST_USE;
+/* The block as a question names it: its number, or "latest" where that is negative. */
+json_t *evm_block_name(int64_t number);
 /* 32 bytes of 0x-hex as lower-case text. */
 int evm_hash(const json_t *json, char out[EVM_HASH]) MUST_USE;
 

@@ -161,3 +161,11 @@ const struct metric_desc gauges_table[GAUGES_COUNT] = {
                      {0},
                      0},
 };
+
+void gauges_call(void *metrics, const char *endpoint, const char *method, const char *result,
+                 double seconds)
+{
+    const char *const labels[] = {endpoint, method};
+    metrics_count(metrics, GAUGES_RPC_CALLS, endpoint, result);
+    metric_observe(metrics_cell(metrics, GAUGES_RPC_SECONDS, labels), seconds);
+}

@@ -45,4 +45,8 @@ enum gauges {
 
 extern const struct metric_desc gauges_table[GAUGES_COUNT];
 
+/* Counts a call to a node; `metrics` is a struct metrics (rpc.h, observe). */
+void gauges_call(void *metrics, const char *endpoint, const char *method, const char *result,
+                 double seconds);
+
 #endif

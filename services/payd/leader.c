@@ -55,10 +55,7 @@ static void on_call(void *ctx, const char *endpoint, const char *method, const c
                     double seconds)
 {
     struct reign *reign = ctx;
-    struct metrics *metrics = reign->payd->metrics;
-    const char *const labels[] = {endpoint, method};
-    metrics_count(metrics, GAUGES_RPC_CALLS, endpoint, result);
-    metric_observe(metrics_cell(metrics, GAUGES_RPC_SECONDS, labels), seconds);
+    gauges_call(reign->payd->metrics, endpoint, method, result, seconds);
     keep_alive(reign);
 }
 
@@ -69,19 +66,10 @@ static void gauge(struct payd *payd, enum gauges which, int64_t value)
 
 static struct rpc_options rpc_settings(struct reign *reign)
 {
-    struct payd *payd = reign->payd;
-    const struct settings_chain *chain = &payd->settings->chain;
-    return (struct rpc_options){.endpoints = chain->rpc.items,
-                                .count = chain->rpc.count,
-                                .chain_id = payd->target.domain.chain_id,
-                                .connect_ms = chain->connect_ms,
-                                .backoff_min_ms = chain->backoff_min_ms,
-                                .backoff_max_ms = chain->backoff_max_ms,
-                                .max_bytes = chain->max_response,
-                                .clock = &clock_system,
-                                .stop = &payd->stop,
-                                .observe = on_call,
-                                .ctx = reign};
+    struct rpc_options options = payd_rpc(reign->payd);
+    options.observe = on_call;
+    options.ctx = reign;
+    return options;
 }
 
 static struct logs_options logs_settings(const struct payd *payd)

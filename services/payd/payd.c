@@ -2,8 +2,25 @@
 #include "services/payd/payd.h"
 
 #include "libcommon/eth/sign.h"
+#include "services/payd/gauges.h"
 
 #include <time.h>
+
+struct rpc_options payd_rpc(const struct payd *payd)
+{
+    const struct settings_chain *chain = &payd->settings->chain;
+    return (struct rpc_options){.endpoints = chain->rpc.items,
+                                .count = chain->rpc.count,
+                                .chain_id = payd->target.domain.chain_id,
+                                .connect_ms = chain->connect_ms,
+                                .backoff_min_ms = chain->backoff_min_ms,
+                                .backoff_max_ms = chain->backoff_max_ms,
+                                .max_bytes = chain->max_response,
+                                .clock = &clock_system,
+                                .stop = &payd->stop,
+                                .observe = gauges_call,
+                                .ctx = payd->metrics};
+}
 
 void payd_init(struct payd *payd)
 {

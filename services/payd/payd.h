@@ -27,6 +27,9 @@ struct payd {
     uint64_t hints;       /* grows with each reason to look into the outbox */
 };
 
+/* What every client of the nodes starts from; calls are counted. */
+struct rpc_options payd_rpc(const struct payd *payd);
+
 void payd_init(struct payd *payd);
 void payd_destroy(struct payd *payd);
 /* true: stopping. */

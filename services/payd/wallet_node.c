@@ -5,15 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static json_t *block_name(int64_t block)
-{
-    char text[24];
-    if (block < 0)
-        return json_string("latest");
-    snprintf(text, sizeof(text), "0x%llx", (unsigned long long)block);
-    return json_string(text);
-}
-
 static int unreadable(struct rpc *rpc, const char *method, struct err *err)
 {
     rpc_distrust(rpc, "an answer that cannot be read");
@@ -34,7 +25,7 @@ int wallet_node_count(struct rpc *rpc, const char *address, int64_t block, int64
                       struct err *err)
 {
     return ask_quantity(rpc, "eth_getTransactionCount",
-                        json_pack("[s, o]", address, block_name(block)), out, err);
+                        json_pack("[s, o]", address, evm_block_name(block)), out, err);
 }
 
 int wallet_node_gwei(const char *quantity, int64_t *out)

@@ -71,31 +71,10 @@ void wallet_work_set_wait(struct wallet_work *work, enum wallet_wait what)
     work->waits[what] = true;
 }
 
-static void on_call(void *ctx, const char *endpoint, const char *method, const char *result,
-                    double seconds)
+static struct rpc *rpc_make(const struct payd *payd)
 {
-    struct wallet_work *work = ctx;
-    const char *const labels[] = {endpoint, method};
-    metrics_count(work->payd->metrics, GAUGES_RPC_CALLS, endpoint, result);
-    metric_observe(metrics_cell(work->payd->metrics, GAUGES_RPC_SECONDS, labels), seconds);
-}
-
-static struct rpc *rpc_make(struct wallet_work *work)
-{
-    struct payd *payd = work->payd;
-    const struct settings_chain *chain = &payd->settings->chain;
-    struct rpc_options options = {.endpoints = chain->rpc.items,
-                                  .count = chain->rpc.count,
-                                  .chain_id = payd->target.domain.chain_id,
-                                  .connect_ms = chain->connect_ms,
-                                  .backoff_min_ms = chain->backoff_min_ms,
-                                  .backoff_max_ms = chain->backoff_max_ms,
-                                  .max_bytes = chain->max_response,
-                                  .quiet = true,
-                                  .clock = &clock_system,
-                                  .stop = &payd->stop,
-                                  .observe = on_call,
-                                  .ctx = work};
+    struct rpc_options options = payd_rpc(payd);
+    options.quiet = true;
     return rpc_new(&options);
 }
 
@@ -112,7 +91,7 @@ struct wallet_work *wallet_work_new(struct payd *payd, struct signer *signer)
         .policy = {settings->max_fee_per_gas, settings->max_priority_fee_per_gas, settings->bump},
         .looked_at = INT64_MIN / 2,
         .gap = -1};
-    work->rpc = rpc_make(work);
+    work->rpc = rpc_make(payd);
     signer_address(signer, address);
     hex_encode(address, 20, work->address);
     hex_encode(payd->target.domain.contract, 20, work->contract);

@@ -49,10 +49,7 @@ struct turn {
 
 static json_t *block_params(int64_t number)
 {
-    char text[24] = "latest";
-    if (number >= 0)
-        snprintf(text, sizeof(text), "0x%llx", (unsigned long long)number);
-    return json_pack("[s, b]", text, 0);
+    return json_pack("[o, b]", evm_block_name(number), 0);
 }
 
 static int word_read(const json_t *json, struct turn *turn, struct err *err)
@@ -297,15 +294,6 @@ static void *seat_main(void *ctx)
     return NULL;
 }
 
-static void on_call(void *ctx, const char *endpoint, const char *method, const char *result,
-                    double seconds)
-{
-    struct metrics *metrics = ctx;
-    const char *const labels[] = {endpoint, method};
-    metrics_count(metrics, GAUGES_RPC_CALLS, endpoint, result);
-    metric_observe(metrics_cell(metrics, GAUGES_RPC_SECONDS, labels), seconds);
-}
-
 static void seat_start(struct witness *witness, size_t i)
 {
     struct seat *seat = &witness->seats[i];
@@ -314,7 +302,7 @@ static void seat_start(struct witness *witness, size_t i)
     rpc.count = 1;
     rpc.quiet = true;
     rpc.stop = &witness->stop;
-    rpc.observe = on_call;
+    rpc.observe = gauges_call;
     rpc.ctx = witness->options.metrics;
     seat->witness = witness;
     seat->index = i;
