@@ -645,10 +645,15 @@ describe('octroi-top', () => {
     assert.match((await run()).error, /no terminal/);
   });
 
-  test('on a terminal it ends cleanly with Ctrl-C', async () => {
+  test('on a terminal it ends cleanly with Ctrl-C', async (t) => {
     const it = await start();
     const out = join(dir, 'typescript');
-    const child = spawn('script', ['-qfec', `${binary('octroi-top')} --url ${it.proxy.ops}`, out], { stdio: ['pipe', 'ignore', 'ignore'] });
+    // exec: a shell of $SHELL that stays would take the signal too, and end by it.
+    const child = spawn('script', ['-qfec', `exec ${binary('octroi-top')} --url ${it.proxy.ops}`, out], {
+      stdio: ['pipe', 'ignore', 'ignore'],
+      env: { ...process.env, SHELL: '/bin/sh' },
+    });
+    t.after(() => child.kill('SIGKILL'));
     const closed = new Promise((resolve) => child.on('close', resolve));
     const screen = () => (existsSync(out) ? readFileSync(out, 'latin1') : '');
     await waitUntil('a page', () => screen().includes('octroi proxy'));

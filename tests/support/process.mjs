@@ -89,6 +89,12 @@ export async function endPid({ pid, started: since }, timeout = 45_000) {
   if (there()) process.kill(pid, 'SIGKILL');
 }
 
+// What a failed test left running must not keep its file waiting, nor outlive it.
+const living = new Set();
+process.on('exit', () => {
+  for (const child of living) child.kill('SIGKILL');
+});
+
 const SANITIZER = /(AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:|Assertion .* failed|assertion failed)/;
 
 export class Process {
@@ -158,18 +164,26 @@ export class Process {
     });
     closeSync(log);
     const child = this.child;
-    this.exited = new Promise((resolve) => {
+    this.end = new Promise((resolve) => {
       child.once('exit', (code, signal) => resolve({ code, signal }));
       child.once('error', (error) => resolve({ code: -1, signal: null, error }));
     });
-    this.exited.then((exit) => {
+    this.end.then((exit) => {
+      living.delete(child);
       if (this.child === child) this.exit = exit;
     });
-    if (this.detached) {
-      child.unref();
+    child.unref();
+    if (!this.detached) living.add(child);
+    else {
       writeFileSync(this.recordFile, JSON.stringify({ name: this.name, pid: child.pid, started: started(child.pid), fingerprint: this.fingerprint() }));
     }
     return this;
+  }
+
+  // { code, signal } of its end; who asks waits for it, and so does the program.
+  get exited() {
+    this.child.ref();
+    return this.end;
   }
 
   async waitReady(ask, timeout = 60_000) {
