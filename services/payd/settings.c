@@ -10,6 +10,7 @@
 
 #define DEPLOYMENT_MAX (64 * 1024)
 #define TOKENS_MAX     127
+#define TIMEOUT_MIN_MS 50
 
 static const struct config_field http_fields[] = {
     CONFIG_FIELD(struct settings_http, address, "address", CONFIG_STRING,
@@ -40,8 +41,9 @@ static const struct config_field rpc_fields[] = {
                  .doc = "http or https; keys in it are never logged"),
     CONFIG_FIELD(struct rpc_endpoint, name, "name", CONFIG_STRING, .fallback = "",
                  .doc = "name in logs and metrics; default: scheme, host and port of the URL"),
-    CONFIG_FIELD(struct rpc_endpoint, timeout_ms, "timeout", CONFIG_DURATION, .fallback = "5s",
-                 .min = 50, .max = 60000, .doc = "longest wait for one answer"),
+    CONFIG_FIELD(struct rpc_endpoint, timeout_ms, "timeout", CONFIG_DURATION, .fallback = "0s",
+                 .min = 0, .max = 60000,
+                 .doc = "longest wait for one answer, 50ms at least; 0s: as chain.timeout"),
 };
 static const struct config_schema rpc_schema = {
     "rpc", sizeof(struct rpc_endpoint), rpc_fields, ARRAY_LEN(rpc_fields), NULL, "url"};
@@ -78,6 +80,9 @@ static const struct config_field chain_fields[] = {
     CONFIG_FIELD(struct settings_chain, tokens, "tokens", CONFIG_LIST, .max = TOKENS_MAX,
                  .section = &token_schema,
                  .doc = "tokens that quotes may name; absent: the deployment file's, else any"),
+    CONFIG_FIELD(struct settings_chain, timeout_ms, "timeout", CONFIG_DURATION, .fallback = "5s",
+                 .min = TIMEOUT_MIN_MS, .max = 60000,
+                 .doc = "longest wait for one answer of an endpoint"),
     CONFIG_FIELD(struct settings_chain, connect_ms, "connect", CONFIG_DURATION, .fallback = "2s",
                  .min = 50, .max = 60000, .doc = "longest wait for a connection to an endpoint"),
     CONFIG_FIELD(struct settings_chain, backoff_min_ms, "backoff_min", CONFIG_DURATION,
@@ -245,15 +250,26 @@ static int wallet_check(const struct settings_wallet *wallet, struct err *err)
     return 0;
 }
 
+static int endpoint_check(struct rpc_endpoint *endpoint, const struct settings_chain *chain,
+                          struct err *err)
+{
+    if (strncmp(endpoint->url, "http://", 7) != 0 && strncmp(endpoint->url, "https://", 8) != 0)
+        return err_set(err, "url: must begin with http:// or https://");
+    if (endpoint->timeout_ms == 0)
+        endpoint->timeout_ms = chain->timeout_ms;
+    if (endpoint->timeout_ms < TIMEOUT_MIN_MS)
+        return err_set(err, "timeout: less than %dms", TIMEOUT_MIN_MS);
+    return 0;
+}
+
 static int check(void *section, struct err *err)
 {
     struct settings_target target = {0};
-    const struct settings *settings = section;
+    struct settings *settings = section;
+    struct rpc_endpoint *endpoints = settings->chain.rpc.items;
     for (size_t i = 0; i < settings->chain.rpc.count; i++) {
-        const struct rpc_endpoint *endpoint =
-            (const struct rpc_endpoint *)settings->chain.rpc.items + i;
-        if (strncmp(endpoint->url, "http://", 7) != 0 && strncmp(endpoint->url, "https://", 8) != 0)
-            return err_set(err, "chain.rpc[%zu].url: must begin with http:// or https://", i);
+        if (endpoint_check(&endpoints[i], &settings->chain, err) != 0)
+            return err_wrap(err, "chain.rpc[%zu]", i);
     }
     int rc = settings_target(&settings->chain, &target, err);
     settings_target_clear(&target);

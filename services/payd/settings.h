@@ -32,7 +32,7 @@ struct settings_chain {
     const char *deployment;    /* path of what the deploy script wrote; empty: none */
     struct config_list rpc;    /* struct rpc_endpoint */
     struct config_list tokens; /* struct settings_token; empty: the deployment's, else any */
-    int64_t connect_ms, backoff_min_ms, backoff_max_ms, max_response;
+    int64_t timeout_ms, connect_ms, backoff_min_ms, backoff_max_ms, max_response;
     int64_t poll_ms;
     int64_t stale_after_ms;
     int64_t confirmations;

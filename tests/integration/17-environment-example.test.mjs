@@ -40,6 +40,23 @@ test('what payd and quoted take from it reaches their containers', () => {
   }
 });
 
+// Of the pages that the binaries write: a section's keys.
+function keys(service, section) {
+  const page = read('docs/configuration.md').split(`\n## ${service}\n`)[1].split('\n## ')[0];
+  return names(page.split(`\n### \`${section}\`\n`)[1].split('\n### ')[0], /^\| `([a-z_]+)` \|/gm);
+}
+
+test('every setting of the endpoints, the keys and the fees has its variable', () => {
+  // In the deployment file, which the deploy script writes; and the key itself in place of its file.
+  const elsewhere = ['id', 'contract', 'start_block', 'tokens', 'deployment', 'key'];
+  for (const [service, section] of [['payd', 'chain'], ['payd', 'wallet'], ['payd', 'receipts'], ['payd', 'refunds'], ['quoted', 'chain'], ['quoted', 'signer']]) {
+    const found = keys(service, section).filter((key) => !elsewhere.includes(key));
+    assert.ok(found.length > 0, section);
+    const text = read(`config/${service}.yaml`).split(`\n${section}:`)[1].split(/\n(?=[a-z])/)[0];
+    for (const key of found) assert.match(text, new RegExp(`\\b${key}: "\\$\\{OCTROI_`), `${service} ${section}.${key}`);
+  }
+});
+
 test('the values are the defaults', () => {
   const defaults = new Map([...[...configurations, ...composeFiles].map(read).join('\n').matchAll(/\$\{([A-Z0-9_]+):-([^}]*)\}/g)].map(([, name, value]) => [name, value]));
   for (const [, name, value] of example.matchAll(/^([A-Z][A-Z0-9_]+)=(.*)$/gm)) {
