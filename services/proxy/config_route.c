@@ -1,6 +1,7 @@
 /* The table of routes, and the checks that a table cannot say. */
 #include "services/proxy/config.h"
 
+#include "services/proxy/path.h"
 #include "services/proxy/route.h"
 
 #include "libcommon/mem.h"
@@ -148,6 +149,31 @@ static int set_protocols(struct route_config *route, struct err *err)
     return 0;
 }
 
+static int check_rewrite(const struct route_config *route, struct err *err)
+{
+    char normal[1024 + 1];
+    size_t len = strlen(route->prefix_rewrite), normal_len;
+    if (len == 0)
+        return 0;
+    if (route->strip_prefix)
+        return err_set(err, "route.strip_prefix and route.prefix_rewrite exclude each other");
+    if (route->pool[0] == '\0')
+        return err_set(err, "route.prefix_rewrite belongs to a route with a pool");
+    if (route->prefix_rewrite[0] != '/')
+        return err_set(err, "route.prefix_rewrite begins with a slash");
+    for (const char *c = route->prefix_rewrite; *c; c++)
+        if (*c <= 0x20 || *c >= 0x7f || *c == '?' || *c == '#')
+            return err_set(err, "route.prefix_rewrite holds a character that a path cannot have");
+    const char *why =
+        path_normalize(h2o_iovec_init(route->prefix_rewrite, len), normal, &normal_len);
+    if (why)
+        return err_set(err, "route.prefix_rewrite: %s", why);
+    if (normal_len != len || memcmp(normal, route->prefix_rewrite, len) != 0)
+        return err_set(err, "route.prefix_rewrite is not in normal form: write %.*s",
+                       (int)normal_len, normal);
+    return 0;
+}
+
 static int route_check(void *section, struct err *err)
 {
     struct route_config *route = section;
@@ -159,7 +185,7 @@ static int route_check(void *section, struct err *err)
         return err_set(err, "a route has one of pool, redirect and respond");
     if (sold != (route->service[0] != '\0'))
         return err_set(err, "route.service belongs to access: subscription, and only there");
-    if (set_protocols(route, err))
+    if (set_protocols(route, err) || check_rewrite(route, err))
         return -1;
     if (route->graphql && (route->protocol_set & PROTOCOL_WEBSOCKET))
         return err_set(err, "a route with graphql takes no websocket: what comes there cannot be "
@@ -183,6 +209,9 @@ static const struct config_field route_fields[] = {
                  .doc = "http, websocket, sse; none: http"),
     CONFIG_FIELD(struct route_config, strip_prefix, "strip_prefix", CONFIG_BOOL,
                  .fallback = "false", .doc = "the origin sees the path without the prefix"),
+    CONFIG_FIELD(struct route_config, prefix_rewrite, "prefix_rewrite", CONFIG_STRING,
+                 .fallback = "", .max = 1024,
+                 .doc = "a path that the origin sees instead of the prefix"),
     CONFIG_FIELD(struct route_config, host_rewrite, "host_rewrite", CONFIG_STRING,
                  .fallback = "false", .max = 253,
                  .doc = "true: the origin sees its own address as Host; or the name it sees"),

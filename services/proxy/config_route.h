@@ -57,7 +57,8 @@ struct route_config {
     struct config_list protocols;
     unsigned protocol_set; /* of enum route_protocol, made of it */
     bool strip_prefix;
-    const char *host_rewrite; /* "false", "true": the backend's, or a name */
+    const char *prefix_rewrite; /* "": none */
+    const char *host_rewrite;   /* "false", "true": the backend's, or a name */
     bool https_only;
     bool security_headers;
     bool access_token_query;

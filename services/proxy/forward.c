@@ -35,15 +35,12 @@ static void drop_ours(struct exchange *exchange)
 static void request_line(struct exchange *exchange, struct head_writer *writer)
 {
     const struct route *route = exchange->request.route;
-    h2o_iovec_t path = exchange->path;
-    if (route->strip_prefix && path.base[0] == '/') {
-        path = h2o_iovec_init(path.base + route->prefix.len, path.len - route->prefix.len);
-        if (path.len == 0)
-            path = h2o_iovec_init("/", 1);
-    }
+    h2o_iovec_t path[2];
+    route_path(route, exchange->path, path);
     head_add(writer, exchange->method.base, exchange->method.len);
     head_add(writer, " ", 1);
-    head_add(writer, path.base, path.len);
+    head_add(writer, path[0].base, path[0].len);
+    head_add(writer, path[1].base, path[1].len);
     head_add(writer, exchange->query.base, exchange->query.len);
     head_add(writer, " HTTP/1.1\r\n", 11);
     if (route->host_rewrite)

@@ -69,6 +69,18 @@ static enum room_result bound_body(struct exchange *exchange, const struct route
     return ROOM_REJECT;
 }
 
+/* uri_bytes holds for what origins see too. */
+static enum room_result bound_target(struct exchange *exchange, const struct route *route)
+{
+    h2o_iovec_t path[2];
+    route_path(route, exchange->path, path);
+    if (path[0].len == 0 || path[0].len + path[1].len + exchange->query.len <=
+                                (size_t)exchange->generation->config->limits.uri_bytes)
+        return bound_body(exchange, route);
+    request_refuse(&exchange->request, PROBLEM_URI_TOO_LONG, NULL);
+    return ROOM_REJECT;
+}
+
 static bool take_rate(struct request *request, uint64_t scope, int64_t rate, int64_t burst)
 {
     struct ip_rate *table = request->worker->priv->proxy->ip_rate;
@@ -140,7 +152,7 @@ static enum room_result enter(struct request *request)
         return ROOM_REJECT;
     if (route->access == ROUTE_SUBSCRIPTION && route->protocols & PROTOCOL_SSE)
         request_drop_header(request, "accept-encoding"); /* events are counted as they pass */
-    return bound_body(exchange, route);
+    return bound_target(exchange, route);
 }
 
 const struct room room_route = {.name = "route", .enter = enter};

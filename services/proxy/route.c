@@ -138,6 +138,18 @@ const struct route *route_match(const struct route_table *table, h2o_iovec_t hos
     return route ? route : match_host(table, ANY_HOST, path, &prefixes);
 }
 
+void route_path(const struct route *route, h2o_iovec_t path, h2o_iovec_t parts[2])
+{
+    parts[0] = h2o_iovec_init("", 0);
+    parts[1] = path;
+    if (!route->prefix_replaced || path.base[0] != '/')
+        return;
+    parts[0] = route->replacement;
+    parts[1] = h2o_iovec_init(path.base + route->prefix.len, path.len - route->prefix.len);
+    if (parts[0].len + parts[1].len == 0)
+        parts[1] = h2o_iovec_init("/", 1);
+}
+
 static int add_host(struct route_table *table, const char *text, uint32_t *number, struct err *err)
 {
     bool suffix = strncmp(text, "*.", 2) == 0;
@@ -263,7 +275,10 @@ static int set_host_rewrite(struct route *route, const char *text, struct err *e
 /* What the route changes in messages and says by itself. */
 static int set_words(struct route *route, const struct route_config *config, struct err *err)
 {
-    route->strip_prefix = config->strip_prefix;
+    route->prefix_replaced = config->strip_prefix || config->prefix_rewrite[0];
+    route->replacement = slice(config->prefix_rewrite);
+    if (route->replacement.len && config->prefix_rewrite[route->replacement.len - 1] == '/')
+        route->replacement.len--;
     route->https_only = config->https_only;
     route->security_headers = config->security_headers;
     if (set_host_rewrite(route, config->host_rewrite, err) ||

@@ -27,10 +27,11 @@ struct route {
     const char *name;   /* host and path: metric label and log field */
     h2o_iovec_t prefix; /* without the trailing slash; "" is the root */
     enum route_access access;
-    const char *service; /* what is sold here; NULL on public routes */
-    struct pool *pool;   /* NULL where the route answers by itself */
-    unsigned protocols;  /* set of enum route_protocol */
-    bool strip_prefix;
+    const char *service;  /* what is sold here; NULL on public routes */
+    struct pool *pool;    /* NULL where the route answers by itself */
+    unsigned protocols;   /* set of enum route_protocol */
+    bool prefix_replaced; /* by `replacement`, which has no trailing slash; "" strips it */
+    h2o_iovec_t replacement;
     bool host_rewrite; /* Host becomes `host`, or the backend's authority */
     h2o_iovec_t host;  /* empty: the backend's */
     bool https_only;
@@ -69,5 +70,9 @@ void route_table_free(struct route_table **table);
 /* `host` is lower case without port; `path` is in normal form. NULL: no route. */
 const struct route *route_match(const struct route_table *table, h2o_iovec_t host,
                                 h2o_iovec_t path);
+
+/* What the origin of this route sees of a path that matched it: two parts, of which one may be
+ * empty, not both. In normal form, as the path and the replacement are. */
+void route_path(const struct route *route, h2o_iovec_t path, h2o_iovec_t parts[2]);
 
 #endif

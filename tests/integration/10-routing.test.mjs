@@ -43,6 +43,8 @@ routes:
   - { path: /, pool: site }
   - { path: /v1/, pool: api }
   - { path: /v1/two, pool: v2, strip_prefix: true, host_rewrite: true }
+  - { path: /v3/, pool: v2, prefix_rewrite: /api/v4/ }
+  - { path: /top, pool: v2, prefix_rewrite: / }
   - { host: api.example.com, path: /x, pool: api }
   - { host: "*.example.com", path: /, pool: wild }
   - { host: old.example.org, redirect: { to: "https://example.org", status: 308 } }
@@ -89,6 +91,24 @@ describe('routes', () => {
     assert.equal(seen.line, 'GET /deep?q HTTP/1.1');
     assert.equal(seen.headers.host, `127.0.0.1:${origins.v2.port}`);
     assert.equal((await get('/v1/two')).json().line, 'GET / HTTP/1.1');
+  });
+
+  test('a prefix is replaced by another, at its boundary', async () => {
+    const line = async (path) => (await get(path)).json().line;
+    assert.equal(await line('/v3/a/b?q=/v3/'), 'GET /api/v4/a/b?q=/v3/ HTTP/1.1');
+    assert.equal(await line('/v3'), 'GET /api/v4 HTTP/1.1');
+    assert.equal(await line('/v3/'), 'GET /api/v4/ HTTP/1.1');
+    assert.equal(await line('/v3//evil.example/../%2e/x'), 'GET /api/v4/x HTTP/1.1');
+    assert.equal(await line('/top'), 'GET / HTTP/1.1');
+    assert.equal(await line('/top?q'), 'GET /?q HTTP/1.1');
+    assert.equal(await line('/top//evil.example/x'), 'GET /evil.example/x HTTP/1.1');
+    assert.equal(await where('/v3x'), 'site');
+  });
+
+  test('what the origin would see is bounded as what the client says is', async () => {
+    const longest = 8192 - '/api/v4/'.length;
+    assert.equal((await get(`/v3/${'a'.repeat(longest)}`)).status, 200);
+    assert.equal((await get(`/v3/${'a'.repeat(longest + 1)}`)).status, 414);
   });
 
   test('redirects', async () => {

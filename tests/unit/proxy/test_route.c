@@ -67,6 +67,45 @@ static void no_route_is_no_route(void **state)
     unload(&fixture);
 }
 
+static void a_prefix_is_replaced_at_its_boundary(void **state)
+{
+    static const struct {
+        const char *from, *rule, *path, *seen;
+    } cases[] = {
+        {"/v1/", "prefix_rewrite: /api/v2/", "/v1/a/b", "/api/v2/a/b"},
+        {"/v1", "prefix_rewrite: /api/v2", "/v1/a", "/api/v2/a"},
+        {"/v1/", "prefix_rewrite: /api/v2", "/v1", "/api/v2"},
+        {"/v1", "prefix_rewrite: /api/v2/", "/v1/", "/api/v2/"},
+        {"/v1", "prefix_rewrite: /", "/v1", "/"},
+        {"/v1", "prefix_rewrite: /", "/v1/", "/"},
+        {"/v1", "prefix_rewrite: /", "/v1/a/", "/a/"},
+        {"/", "prefix_rewrite: /api", "/", "/api/"},
+        {"/", "prefix_rewrite: /api/", "/a", "/api/a"},
+        {"/", "prefix_rewrite: /", "/a", "/a"},
+        {"/", "prefix_rewrite: /api", "*", "*"},
+        {"/v1", "strip_prefix: true", "/v1", "/"},
+        {"/v1", "strip_prefix: true", "/v1/a", "/a"},
+        {"/v1", "strip_prefix: false", "/v1/a", "/v1/a"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct fixture fixture;
+        AUTO_BUF struct buf text = {.max = 0}, seen = {.max = 0};
+        h2o_iovec_t parts[2];
+        buf_printf(&text, "  - { path: %s, pool: p, %s }\n", cases[i].from, cases[i].rule);
+        load(&fixture, text.data);
+        const char *asked = cases[i].path[0] == '*' ? "/" : cases[i].path;
+        const struct route *route = match(&fixture, "", asked);
+        assert_non_null(route);
+        route_path(route, h2o_iovec_init(cases[i].path, strlen(cases[i].path)), parts);
+        buf_printf(&seen, "%.*s%.*s", (int)parts[0].len, parts[0].base, (int)parts[1].len,
+                   parts[1].base);
+        assert_string_equal(seen.data, cases[i].seen);
+        unload(&fixture);
+    }
+}
+
 static const char *const hosts[] = {"", "a.com", "*.a.com", "b.a.com", "*.b.a.com", "*.com"};
 static const char *const segments[] = {"v", "vv", "w"};
 
@@ -172,6 +211,7 @@ static void many_routes_are_found(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(no_route_is_no_route),
+                                       cmocka_unit_test(a_prefix_is_replaced_at_its_boundary),
                                        cmocka_unit_test(it_agrees_with_a_naive_matcher),
                                        cmocka_unit_test(many_routes_are_found)};
     return cmocka_run_group_tests(tests, NULL, NULL);
