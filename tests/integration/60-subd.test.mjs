@@ -1,32 +1,22 @@
 // subd against a real PostgreSQL, Redis and NATS: what was bought is activated once, lent without overselling, billed once, ended on time.
 import assert from 'node:assert/strict';
-import { randomBytes } from 'node:crypto';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { createLocalJWKSet, jwtVerify } from 'jose';
-import { SiweMessage } from 'siwe';
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts';
 
-import { makeSecrets } from '../../compose/init.mjs';
-import { serviceId, subscriptionId } from '../../contracts/script/terms.mjs';
-import { Bus } from '../support/bus.mjs';
-import { freePort, removeDirectory, sleep, temporaryDirectory, waitUntil } from '../support/process.mjs';
-import { Nats, Postgres, Redis } from '../support/servers.mjs';
-import { Service } from '../support/service.mjs';
+import { freePort, sleep, waitUntil } from '../support/process.mjs';
+import { MONTH, PUBLIC_URL, Subscriptions, get, hex, now, post, send } from '../support/subscriptions.mjs';
 
-const CHAIN = 4441;
-const CONTRACT = '0x00000000000000000000000000000000000c0de5';
-const URL_ = 'http://octroi.test:8080';
-const MONTH = 30 * 86400;
-const PLANS = {
-  1: { tier: 'small', requests: 100, bytes: 0 },
-  2: { tier: 'large', requests: 1000, bytes: 0 },
+const site = new Subscriptions('subd', {
+  1: { tier: 'small', requests: 100 },
+  2: { tier: 'large', requests: 1000 },
   3: { tier: 'bytes', requests: 1000, bytes: 1_000_000 },
-  4: { tier: 'open', requests: 0, bytes: 0 },
-  5: { tier: 'large', requests: 5000, bytes: 0 },
-};
-
+  4: { tier: 'open' },
+  5: { tier: 'large', requests: 5000 },
+});
+const { subds, told, heard } = site;
 let dir;
 let postgres;
 let redis;
@@ -34,241 +24,16 @@ let nats;
 let payd;
 let proxy;
 let admin;
-const told = [];
-const subds = [];
-const now = () => Math.floor(Date.now() / 1000);
-const hex = (bytes) => randomBytes(bytes).toString('hex');
-
-async function subd(name, { ready = true, env = {} } = {}) {
-  const opsPort = await freePort();
-  const port = await freePort();
-  const service = new Service('subd', {
-    dir, name, opsPort,
-    env: {
-      OCTROI_SUBD_LISTEN: `127.0.0.1:${port}`,
-      OCTROI_SUBD_OPS: `127.0.0.1:${opsPort}`,
-      OCTROI_POSTGRES: postgres.conninfo('subd'),
-      OCTROI_REDIS_URL: redis.url,
-      OCTROI_NATS_URL: nats.url,
-      OCTROI_NATS_CREDENTIALS: nats.credentials('subd'),
-      OCTROI_PUBLIC_URL: URL_,
-      OCTROI_CHAIN_ID: String(CHAIN),
-      OCTROI_TOKEN_KEY_FILE: join(dir, 'token-signer.pem'),
-      ...env,
-    },
-  });
-  service.api = `http://127.0.0.1:${port}`;
-  subds.push(service);
-  service.spawn();
-  if (ready) await service.ready();
-  return service;
-}
-
-async function connect(user) {
-  return new Bus({ port: nats.port, user, password: nats.passwords[user] }).connect();
-}
-
-// payd and quoted as subd sees them: tables in the place of their views.
-function publishedViews() {
-  postgres.sql(`
-    SET ROLE octroi_payd;
-    CREATE TABLE payments.payment_v1 (payment_id text PRIMARY KEY, revision bigint, state text, chain_id bigint, contract text, subscriber text,
-      service_id text, token text, terms text, amount numeric, plan int, seq int, start_at bigint, expires_at bigint, paid numeric, tx_hash text,
-      block_number bigint, log_index int, seen_at timestamptz, confirmed_at timestamptz);
-    GRANT USAGE ON SCHEMA payments TO octroi_subd; GRANT SELECT ON payments.payment_v1 TO octroi_subd;
-    SET ROLE octroi_quoted;
-    CREATE TABLE quotes.plan_v1 (plan int, tier text, version int, period_seconds bigint, rate int, burst int, requests bigint, bytes bigint,
-      messages bigint, cost bigint, bandwidth int);
-    CREATE TABLE quotes.service_v1 (service_id text, name text);
-    GRANT USAGE ON SCHEMA quotes TO octroi_subd; GRANT SELECT ON quotes.plan_v1, quotes.service_v1 TO octroi_subd;
-    RESET ROLE;
-    INSERT INTO quotes.service_v1 VALUES ('${serviceId('api')}', 'api');
-    ${Object.entries(PLANS).map(([plan, { tier, requests, bytes }]) =>
-    `INSERT INTO quotes.plan_v1 VALUES (${plan}, '${tier}', 1, ${MONTH}, 50, 100, ${requests}, ${bytes}, 0, 0, 0);`).join('\n')}`);
-}
-
-class Subscriber {
-  constructor() {
-    this.account = privateKeyToAccount(generatePrivateKey());
-    this.id = subscriptionId({ chainId: CHAIN, contract: CONTRACT, subscriber: this.account.address, serviceId: serviceId('api') });
-    this.seq = 0;
-    this.start = now() - 10;
-  }
-
-  // A payment as payd would publish it. hint: tell subd.
-  pay({ plan = 1, start = this.start, expires = start + MONTH, state = 'confirmed', revision = 3, hint = true } = {}) {
-    this.start = start;
-    const payment = { id: `0x${hex(32)}`, revision };
-    this.seq += 1;
-    postgres.sql(`INSERT INTO payments.payment_v1 VALUES ('${payment.id}', ${revision}, '${state}', ${CHAIN}, '${CONTRACT}',
-      '${this.account.address.toLowerCase()}', '${serviceId('api')}', '0x${'0'.repeat(40)}', '0x${'0'.repeat(64)}', 1, ${plan}, ${this.seq}, ${start},
-      ${expires}, 1, '0x${'0'.repeat(64)}', ${this.seq}, 0, now(), now())`);
-    if (hint) payd.publish('octroi.v1.payment.confirmed', { payment_id: payment.id, revision });
-    return payment;
-  }
-
-  move(payment, state, hint) {
-    payment.revision += 1;
-    postgres.sql(`UPDATE payments.payment_v1 SET state = '${state}', revision = ${payment.revision} WHERE payment_id = '${payment.id}'`);
-    if (hint) payd.publish(`octroi.v1.payment.${hint}`, { payment_id: payment.id, revision: payment.revision });
-  }
-
-  async record() {
-    const { subscriptions } = await proxy.request('octroi.v1.sub.check', { subscriptions: [this.id] });
-    return subscriptions[0];
-  }
-
-  become(state, also = () => true) {
-    return waitUntil(`${this.id} to be ${state}`, async () => {
-      const record = await this.record();
-      return record.state === state && also(record) && record;
-    }, { timeout: 15_000 });
-  }
-
-  async active(options) {
-    this.pay(options);
-    await this.become('active');
-    return this;
-  }
-
-  quota(period = this.start) {
-    return postgres.rows(`SELECT * FROM subscriptions.quota WHERE subscription = '${this.id}' AND period = ${period}`)[0];
-  }
-
-  async signIn(api = subds[0].api, { service = 'api', change = (m) => m, sign = this.account } = {}) {
-    const challenge = await post(api, '/token/challenge', { address: this.account.address, service });
-    assert.equal(challenge.status, 200, JSON.stringify(challenge.body));
-    const message = change(new SiweMessage(challenge.body.message).prepareMessage());
-    return { message, signature: await sign.signMessage({ message }) };
-  }
-
-  async token(api = subds[0].api) {
-    const answer = await post(api, '/token', await this.signIn(api));
-    assert.equal(answer.status, 200, JSON.stringify(answer.body));
-    return answer.body;
-  }
-}
-
-async function send(method, url, { body, headers = {} } = {}) {
-  const response = await fetch(url, { method, headers: { ...(body ? { 'content-type': 'application/json' } : {}), ...headers }, body });
-  const text = await response.text();
-  let parsed = text;
-  try {
-    parsed = JSON.parse(text);
-  } catch { /* not JSON */ }
-  return { status: response.status, headers: response.headers, body: parsed };
-}
-
-const post = (api, path, body) => send('POST', api + path, { body: JSON.stringify(body) });
-const get = (api, path, token) => send('GET', api + path, { headers: token ? { authorization: `Bearer ${token}` } : {} });
-
-class Journal {
-  constructor() {
-    this.id = hex(16);
-    this.seq = 0;
-    this.round = 0;
-    this.last = 0;
-  }
-
-  async ask(asks, others = []) {
-    const answer = await proxy.request('octroi.v1.sub.lease', {
-      journals: [this.id, ...others],
-      round: ++this.round,
-      last: this.last,
-      ask: asks.map((one) => ({ requests: 0, bytes: 0, messages: 0, cost: 0, ...one })),
-    });
-    assert.equal(answer.error, undefined, JSON.stringify(answer));
-    this.last = Math.max(this.last, ...answer.grants.map((grant) => grant.lease));
-    return answer;
-  }
-
-  async lease(sub, requests, also = {}) {
-    const { grants, refused } = await this.ask([{ sub: sub.id, requests, ...also }]);
-    return grants[0] ?? refused[0];
-  }
-
-  entry(lease, amounts = {}) {
-    return {
-      sub: lease.sub, lease: lease.lease, period: lease.period, day: lease.day,
-      requests: 0, bytes_in: 0, bytes_out: 0, messages: 0, events: 0, cost: 0, closed: false, ...amounts,
-    };
-  }
-
-  batch(entries, { seq = ++this.seq, final = false } = {}) {
-    return JSON.stringify({ v: 1, journal: this.id, seq, final, entries });
-  }
-
-  send(text) {
-    return proxy.request(`octroi.v1.usage.${this.id}`, text);
-  }
-
-  async report(entries, options) {
-    const text = this.batch(entries, options);
-    const ack = await this.send(text);
-    assert.equal(ack.stream, 'OCTROI_USAGE', JSON.stringify(ack));
-    return text;
-  }
-
-  async applied() {
-    return (await this.ask([])).applied[this.id];
-  }
-
-  settled(seq = this.seq) {
-    return waitUntil(`journal at ${seq}`, async () => (await this.applied()) === seq);
-  }
-}
-
-async function stream(name) {
-  const bus = await connect('subd');
-  try {
-    return await bus.request(`$JS.API.STREAM.INFO.${name}`, '');
-  } finally {
-    bus.close();
-  }
-}
-
-const alerts = async (what) => {
-  let sum = 0;
-  for (const one of subds.filter((s) => s.process && !s.process.exit)) sum += await one.metric('octroi_subd_alerts_total', `"${what}"`);
-  return sum;
-};
-const changes = (sub) => heard.filter(({ record }) => record.id === sub.id);
-const heard = [];
 
 before(async () => {
-  dir = temporaryDirectory('subd');
-  makeSecrets(dir);
-  postgres = new Postgres({ dir: join(dir, 'postgres') });
-  redis = new Redis({ dir: join(dir, 'redis') });
-  nats = new Nats({ dir: join(dir, 'nats') });
-  await Promise.all([postgres.start(), redis.start(), nats.start()]);
-  publishedViews();
-  payd = await connect('payd');
-  proxy = await connect('proxy');
-  admin = await connect('adminsvc');
-  payd.subscribe('octroi.v1.payment.activated', ({ text, reply }) => {
-    told.push(JSON.parse(text));
-    payd.publish(reply, { ok: true });
-  });
-  proxy.subscribe('octroi.v1.sub.changed.*', ({ text }) => heard.push({ ...JSON.parse(text), at: Date.now() }));
-  await Promise.all([subd('subd-1'), subd('subd-2')]);
+  ({ dir, postgres, redis, nats, payd, proxy, adminsvc: admin } = await site.start());
+  await Promise.all([site.subd('subd-1'), site.subd('subd-2')]);
 });
 
-after(async () => {
-  const failures = [];
-  for (const one of [...subds, payd, proxy, admin, nats, redis, postgres]) {
-    try {
-      await (one?.stop ? one.stop() : one?.close());
-    } catch (error) {
-      failures.push(error);
-    }
-  }
-  if (dir) removeDirectory(dir);
-  if (failures.length) throw failures[0];
-});
+after(() => site.stop());
 
 test('a confirmed payment activates once, whatever number of hints and instances', async () => {
-  const sub = new Subscriber();
+  const sub = site.subscriber();
   const payment = sub.pay({ plan: 2 });
   for (let i = 0; i < 20; i += 1) payd.publish('octroi.v1.payment.confirmed', { payment_id: payment.id, revision: payment.revision });
   const record = await sub.become('active');
@@ -280,20 +45,20 @@ test('a confirmed payment activates once, whatever number of hints and instances
   await waitUntil('payd to be told', () => told.filter((t) => t.payment_id === payment.id).length >= 21);
   assert.ok(told.every((t) => t.payment_id !== payment.id || (t.revision === 3 && t.subscription === sub.id)));
   assert.equal((await sub.record()).version, 1);
-  await waitUntil('the change', () => changes(sub).length > 0);
-  assert.equal(changes(sub).length, 1);
-  assert.deepEqual(changes(sub)[0].record, record);
+  await waitUntil('the change', () => site.changes(sub).length > 0);
+  assert.equal(site.changes(sub).length, 1);
+  assert.deepEqual(site.changes(sub)[0].record, record);
 });
 
 test('a payment that no hint told of is found', async () => {
-  const sub = new Subscriber();
+  const sub = site.subscriber();
   const payment = sub.pay({ hint: false });
   await sub.become('active');
   await waitUntil('payd to be told', () => told.some((t) => t.payment_id === payment.id));
 });
 
 test('payd is told again until it answers', async () => {
-  const sub = new Subscriber();
+  const sub = site.subscriber();
   const payment = sub.pay();
   payd.publish('octroi.v1.payment.confirmed', { payment_id: payment.id, revision: 3 });
   await sub.become('active');
@@ -304,18 +69,18 @@ test('payd is told again until it answers', async () => {
 });
 
 test('hints are not proof: an unknown, unconfirmed or malformed one changes nothing', async () => {
-  const before_ = await alerts('unknown-payment');
+  const before_ = await site.alerts('unknown-payment');
   payd.publish('octroi.v1.payment.confirmed', { payment_id: `0x${hex(32)}`, revision: 1 });
   payd.publish('octroi.v1.payment.confirmed', 'nonsense');
-  const sub = new Subscriber();
+  const sub = site.subscriber();
   const payment = sub.pay({ state: 'confirming' });
   await waitUntil('payd to hear of it', () => told.some((t) => t.payment_id === payment.id));
-  await waitUntil('the alert', async () => (await alerts('unknown-payment')) === before_ + 1);
+  await waitUntil('the alert', async () => (await site.alerts('unknown-payment')) === before_ + 1);
   assert.deepEqual(await sub.record(), { id: sub.id, version: 0, state: 'unknown' });
 });
 
 test('a payment that is taken back suspends, or falls back to the one before', async () => {
-  const sub = new Subscriber();
+  const sub = site.subscriber();
   const first = sub.pay();
   await sub.become('active');
   const second = sub.pay({ plan: 2, start: sub.start, expires: sub.start + 2 * MONTH });
@@ -324,7 +89,7 @@ test('a payment that is taken back suspends, or falls back to the one before', a
   await sub.become('active', (r) => r.tier === 'small' && r.version === 3 && r.expiry === sub.start + MONTH);
   sub.move(first, 'orphaned', 'reversed');
   await sub.become('suspended', (r) => r.version === 4);
-  assert.equal((await new Journal().lease(sub, 1)).reason, 'payment-required');
+  assert.equal((await site.journal().lease(sub, 1)).reason, 'payment-required');
   sub.move(second, 'confirmed', 'confirmed'); // the later one first
   await sub.become('active', (r) => r.tier === 'large' && r.version === 5);
   sub.move(first, 'confirmed', 'confirmed');
@@ -333,7 +98,7 @@ test('a payment that is taken back suspends, or falls back to the one before', a
 });
 
 test('check answers in the order asked, also for what it does not know', async () => {
-  const subs = await Promise.all([new Subscriber().active(), new Subscriber().active({ plan: 4 })]);
+  const subs = await Promise.all([site.subscriber().active(), site.subscriber().active({ plan: 4 })]);
   const unknown = `sub_${hex(16)}`;
   const { head, subscriptions } = await proxy.request('octroi.v1.sub.check', { subscriptions: [subs[1].id, unknown, subs[0].id, subs[1].id] });
   assert.deepEqual(subscriptions.map(({ id, state }) => [id, state]), [[subs[1].id, 'active'], [unknown, 'unknown'], [subs[0].id, 'active'], [subs[1].id, 'active']]);
@@ -353,7 +118,7 @@ test('changes are numbered without a gap, and the heartbeat carries the number',
   assert.equal(beat.healthy, true);
   assert.equal(beat.postgres, true);
   assert.equal(beat.redis, true);
-  await Promise.all(Array.from({ length: 20 }, () => new Subscriber().active()));
+  await Promise.all(Array.from({ length: 20 }, () => site.subscriber().active()));
   const heads = () => heard.map(({ head }) => head);
   await waitUntil('all changes', () => heads().at(-1) >= beat.head + 20);
   assert.deepEqual(heads(), Array.from({ length: heads().length }, (_, i) => i + 1));
@@ -362,8 +127,8 @@ test('changes are numbered without a gap, and the heartbeat carries the number',
 });
 
 test('a single proxy uses a quota to the last request', async () => {
-  const sub = await new Subscriber().active();
-  const journal = new Journal();
+  const sub = await site.subscriber().active();
+  const journal = site.journal();
   let held = 0;
   for (let want = 7; held < 100; want += 5) {
     const lease = await journal.lease(sub, want);
@@ -385,8 +150,8 @@ test('a single proxy uses a quota to the last request', async () => {
 });
 
 test('many proxies at once are never lent more than the quota, and all of it', async () => {
-  const sub = await new Subscriber().active({ plan: 2 });
-  const journals = Array.from({ length: 16 }, () => new Journal());
+  const sub = await site.subscriber().active({ plan: 2 });
+  const journals = Array.from({ length: 16 }, () => site.journal());
   let sum = 0;
   let least = Infinity;
   await Promise.all(journals.map(async (journal) => {
@@ -407,14 +172,14 @@ test('many proxies at once are never lent more than the quota, and all of it', a
 });
 
 test('many asks in one message; a repeated one is answered once', async () => {
-  const subs = await Promise.all([new Subscriber().active(), new Subscriber().active({ plan: 4 }), new Subscriber().active({ plan: 3 })]);
+  const subs = await Promise.all([site.subscriber().active(), site.subscriber().active({ plan: 4 }), site.subscriber().active({ plan: 3 })]);
   const unknown = `sub_${hex(16)}`;
-  const journal = new Journal();
+  const journal = site.journal();
   const other = hex(16);
   const answer = await journal.ask([
     { sub: subs[0].id, requests: 10 }, { sub: unknown, requests: 1 }, { sub: subs[1].id }, { sub: subs[0].id, requests: 10 },
     { sub: subs[2].id, requests: 5, bytes: 70_000 },
-  ], [other]);
+  ], { others: [other] });
   assert.deepEqual(answer.applied, { [journal.id]: 0, [other]: 0 });
   assert.deepEqual(answer.grants.map(({ sub, requests, bytes }) => [sub, requests, bytes]),
     [[subs[0].id, 10, -1], [subs[1].id, -1, -1], [subs[2].id, 5, 70_000]]);
@@ -423,8 +188,8 @@ test('many asks in one message; a repeated one is answered once', async () => {
 });
 
 test('what a closed lease did not use returns; what an open one holds stays', async () => {
-  const sub = await new Subscriber().active();
-  const [a, b] = [new Journal(), new Journal()];
+  const sub = await site.subscriber().active();
+  const [a, b] = [site.journal(), site.journal()];
   const first = await a.lease(sub, 100);
   assert.equal(first.requests, 25, 'a quarter of what is left');
   while ((await a.lease(sub, 100)).lease);
@@ -441,8 +206,8 @@ test('what a closed lease did not use returns; what an open one holds stays', as
 });
 
 test('batches are applied in order, each once, in whatever order and number they come', async () => {
-  const sub = await new Subscriber().active({ plan: 2 });
-  const journal = new Journal();
+  const sub = await site.subscriber().active({ plan: 2 });
+  const journal = site.journal();
   const lease = await journal.lease(sub, 500);
   const texts = Array.from({ length: 200 }, () => journal.batch([journal.entry(lease, { requests: 1 })]));
   await Promise.all([...texts].reverse().map((text) => journal.send(text)));
@@ -451,7 +216,7 @@ test('batches are applied in order, each once, in whatever order and number they
   await waitUntil('the queue to be empty', async () => {
     const rows = postgres.rows(`SELECT used_requests FROM subscriptions.lease WHERE id = ${lease.lease}`);
     assert.equal(rows[0].used_requests, 200);
-    return (await stream('OCTROI_USAGE')).state.messages === 0;
+    return (await site.stream('OCTROI_USAGE')).state.messages === 0;
   });
   assert.equal(sub.quota().used_requests, 200);
   assert.equal(sub.quota().granted_requests, 250);
@@ -459,31 +224,31 @@ test('batches are applied in order, each once, in whatever order and number they
 });
 
 test('a repeated number with other content is an alert and kept aside', async () => {
-  const sub = await new Subscriber().active();
-  const journal = new Journal();
+  const sub = await site.subscriber().active();
+  const journal = site.journal();
   const lease = await journal.lease(sub, 10);
   await journal.report([journal.entry(lease, { requests: 1 })]);
   await journal.settled();
-  const before_ = await alerts('differing-batch');
+  const before_ = await site.alerts('differing-batch');
   const text = journal.batch([journal.entry(lease, { requests: 2 })], { seq: 1 });
   await journal.send(text);
-  await waitUntil('the alert', async () => (await alerts('differing-batch')) === before_ + 1);
+  await waitUntil('the alert', async () => (await site.alerts('differing-batch')) === before_ + 1);
   await waitUntil('the batch aside', () => postgres.rows(`SELECT convert_from(payload, 'UTF8') AS p FROM subscriptions.parked_batch WHERE subject LIKE '%${journal.id}'`)[0]?.p === text);
   assert.equal(sub.quota().used_requests, 1);
 });
 
 test('malformed batches are kept aside and hold up nobody', async () => {
-  const sub = await new Subscriber().active();
-  const journal = new Journal();
+  const sub = await site.subscriber().active();
+  const journal = site.journal();
   const lease = await journal.lease(sub, 10);
   const wrong = [
     'nonsense', '{}', '[]', journal.batch([journal.entry(lease, { day: '2026-02-31' })], { seq: 1 }),
     journal.batch([journal.entry(lease, { requests: 1.5 })], { seq: 1 }), journal.batch([journal.entry(lease, { more: 1 })], { seq: 1 }),
-    journal.batch([journal.entry(lease)], { seq: 0 }), new Journal().batch([journal.entry(lease)]),
+    journal.batch([journal.entry(lease)], { seq: 0 }), site.journal().batch([journal.entry(lease)]),
   ];
-  const before_ = await alerts('malformed-batch');
+  const before_ = await site.alerts('malformed-batch');
   for (const text of wrong) await journal.send(text);
-  await waitUntil('the alerts', async () => (await alerts('malformed-batch')) === before_ + wrong.length);
+  await waitUntil('the alerts', async () => (await site.alerts('malformed-batch')) === before_ + wrong.length);
   await journal.report([journal.entry(lease, { requests: 3 })], { seq: 1 });
   await journal.settled(1);
   assert.equal(sub.quota().used_requests, 3);
@@ -491,21 +256,21 @@ test('malformed batches are kept aside and hold up nobody', async () => {
 });
 
 test('usage on a lease that nobody knows is billed all the same, with an alert', async () => {
-  const sub = await new Subscriber().active();
-  const journal = new Journal();
+  const sub = await site.subscriber().active();
+  const journal = site.journal();
   const lease = await journal.lease(sub, 10);
-  const before_ = await alerts('unknown-lease');
+  const before_ = await site.alerts('unknown-lease');
   await journal.report([journal.entry(lease, { requests: 2 }), journal.entry({ ...lease, lease: 999_999_999 }, { requests: 5 })]);
   await journal.settled();
-  assert.equal(await alerts('unknown-lease'), before_ + 1);
+  assert.equal(await site.alerts('unknown-lease'), before_ + 1);
   assert.equal(sub.quota().used_requests, 7);
   assert.equal(sub.quota().granted_requests, 15);
   assert.equal(postgres.rows(`SELECT sum(requests)::int AS n FROM subscriptions.usage_v1 WHERE subscription = '${sub.id}'`)[0].n, 7);
 });
 
 test('what was spent beyond a lease is billed and counts against the quota', async () => {
-  const sub = await new Subscriber().active({ plan: 3 });
-  const journal = new Journal();
+  const sub = await site.subscriber().active({ plan: 3 });
+  const journal = site.journal();
   const lease = await journal.lease(sub, 1, { bytes: 70_000 });
   assert.equal(lease.bytes, 70_000);
   await journal.report([journal.entry(lease, { requests: 1, bytes_in: 10_000, bytes_out: 90_000, closed: true })]);
@@ -515,8 +280,8 @@ test('what was spent beyond a lease is billed and counts against the quota', asy
 });
 
 test('usage of many journals at the same time is exact', async () => {
-  const subs = await Promise.all(Array.from({ length: 4 }, () => new Subscriber().active({ plan: 2 })));
-  const journals = Array.from({ length: 8 }, () => new Journal());
+  const subs = await Promise.all(Array.from({ length: 4 }, () => site.subscriber().active({ plan: 2 })));
+  const journals = Array.from({ length: 8 }, () => site.journal());
   const spent = new Map(subs.map((sub) => [sub.id, 0]));
   await Promise.all(journals.map(async (journal) => {
     for (let round = 0; round < 10; round += 1) {
@@ -537,8 +302,8 @@ test('usage of many journals at the same time is exact', async () => {
 });
 
 test('an upgrade takes along what was used, a renewal resets nothing', async () => {
-  const sub = await new Subscriber().active();
-  const journal = new Journal();
+  const sub = await site.subscriber().active();
+  const journal = site.journal();
   const used = await journal.lease(sub, 20);
   const open = await journal.lease(sub, 20);
   await journal.report([journal.entry(used, { requests: 20, closed: true }), journal.entry(open, { requests: 5 })]);
@@ -559,48 +324,48 @@ test('an upgrade takes along what was used, a renewal resets nothing', async () 
 });
 
 test('a subscription ends on time, asked or not, and a new payment brings it back', async () => {
-  const sub = new Subscriber();
+  const sub = site.subscriber();
   const end = now() + 3;
   sub.pay({ expires: end });
   await sub.become('active');
-  const lease = await new Journal().lease(sub, 1);
+  const lease = await site.journal().lease(sub, 1);
   assert.ok(lease.ttl_ms <= 3000);
-  const change = await waitUntil('the change', () => changes(sub).find(({ record }) => record.state === 'expired'));
+  const change = await waitUntil('the change', () => site.changes(sub).find(({ record }) => record.state === 'expired'));
   assert.ok(change.at >= end * 1000, 'not before its time');
   assert.equal(change.record.version, 2);
-  assert.equal((await new Journal().lease(sub, 1)).reason, 'payment-required');
+  assert.equal((await site.journal().lease(sub, 1)).reason, 'payment-required');
   sub.pay({ start: now() });
   await sub.become('active', (r) => r.version === 3);
   assert.equal(sub.quota(), undefined);
 });
 
 test('a payment whose time is over makes an expired subscription', async () => {
-  const sub = new Subscriber();
+  const sub = site.subscriber();
   sub.pay({ start: now() - 100, expires: now() - 50 });
   await sub.become('expired');
 });
 
 test('revoked without being asked about, for good, with reason and actor', async () => {
-  const sub = await new Subscriber().active();
+  const sub = await site.subscriber().active();
   const ask = { subscription: sub.id, reason: 'fraud', actor: 'key_1' };
   const first = await admin.request('octroi.v1.admin.subd.revoke', ask);
   assert.equal(first.record.state, 'revoked');
   assert.equal(first.record.version, 2);
-  await waitUntil('the change', () => changes(sub).find(({ record }) => record.state === 'revoked'), { timeout: 5_000 });
+  await waitUntil('the change', () => site.changes(sub).find(({ record }) => record.state === 'revoked'), { timeout: 5_000 });
   assert.deepEqual(await admin.request('octroi.v1.admin.subd.revoke', { ...ask, reason: 'again', actor: 'key_2' }), first);
   assert.deepEqual(postgres.rows(`SELECT revoked_reason, revoked_by FROM subscriptions.subscription WHERE id = '${sub.id}'`), [{ revoked_reason: 'fraud', revoked_by: 'key_1' }]);
-  const owed = await alerts('paid-while-revoked');
+  const owed = await site.alerts('paid-while-revoked');
   const payment = sub.pay({ plan: 2 });
   await waitUntil('payd to be told', () => told.some((t) => t.payment_id === payment.id));
   assert.equal((await sub.record()).state, 'revoked');
-  assert.equal(await alerts('paid-while-revoked'), owed + 1);
-  assert.equal((await new Journal().lease(sub, 1)).reason, 'payment-required');
+  assert.equal(await site.alerts('paid-while-revoked'), owed + 1);
+  assert.equal((await site.journal().lease(sub, 1)).reason, 'payment-required');
   assert.equal((await admin.request('octroi.v1.admin.subd.revoke', { ...ask, subscription: `sub_${hex(16)}` })).error.code, 'not-found');
   assert.equal((await admin.request('octroi.v1.admin.subd.revoke', { subscription: sub.id })).error.code, 'bad-request');
 });
 
 test('a wallet signs in and gets a token that another library accepts', async () => {
-  const sub = await new Subscriber().active();
+  const sub = await site.subscriber().active();
   const grant = await sub.token();
   assert.equal(grant.token_type, 'Bearer');
   assert.equal(grant.expires_in, 300);
@@ -608,7 +373,7 @@ test('a wallet signs in and gets a token that another library accepts', async ()
   const jwks = await get(subds[1].api, '/.well-known/jwks.json');
   assert.equal(jwks.status, 200);
   assert.deepEqual(await proxy.request('octroi.v1.sub.keys'), jwks.body);
-  const { payload, protectedHeader } = await jwtVerify(grant.access_token, createLocalJWKSet(jwks.body), { issuer: URL_, audience: 'api', typ: 'at+jwt', algorithms: ['ES256'] });
+  const { payload, protectedHeader } = await jwtVerify(grant.access_token, createLocalJWKSet(jwks.body), { issuer: PUBLIC_URL, audience: 'api', typ: 'at+jwt', algorithms: ['ES256'] });
   assert.deepEqual(Object.keys(protectedHeader).sort(), ['alg', 'kid', 'typ']);
   assert.equal(payload.sub, sub.id);
   assert.equal(payload.tier, 'small');
@@ -619,7 +384,7 @@ test('a wallet signs in and gets a token that another library accepts', async ()
 });
 
 test('a challenge works once, for its wallet, and only as it was written', async () => {
-  const sub = await new Subscriber().active();
+  const sub = await site.subscriber().active();
   const api = subds[0].api;
   const spent = await sub.signIn();
   assert.equal((await post(api, '/token', spent)).status, 200);
@@ -657,11 +422,11 @@ test('a challenge works once, for its wallet, and only as it was written', async
 });
 
 test('no subscription, an expired or a revoked one: 402', async () => {
-  const none = new Subscriber();
+  const none = site.subscriber();
   const answer = await post(subds[0].api, '/token', await none.signIn());
   assert.equal(answer.status, 402);
   assert.match(answer.body.type, /payment-required/);
-  const sub = await new Subscriber().active();
+  const sub = await site.subscriber().active();
   await admin.request('octroi.v1.admin.subd.revoke', { subscription: sub.id, reason: 'r', actor: 'key_1' });
   const revoked = await post(subds[0].api, '/token', await sub.signIn());
   assert.equal(revoked.status, 402);
@@ -669,11 +434,11 @@ test('no subscription, an expired or a revoked one: 402', async () => {
 });
 
 test('a subscriber sees their own subscription and usage, and nobody else their', async () => {
-  const sub = await new Subscriber().active();
-  const other = await new Subscriber().active();
+  const sub = await site.subscriber().active();
+  const other = await site.subscriber().active();
   const { access_token: token } = await sub.token();
   const { access_token: strange } = await other.token();
-  const journal = new Journal();
+  const journal = site.journal();
   const lease = await journal.lease(sub, 10);
   await journal.report([journal.entry(lease, { requests: 4, bytes_in: 1, bytes_out: 2 })]);
   await journal.settled();
@@ -699,7 +464,7 @@ test('a subscriber sees their own subscription and usage, and nobody else their'
 });
 
 test('refresh tokens: each is spent once, a repeat gets the same, a theft ends the family', async () => {
-  const sub = await new Subscriber().active();
+  const sub = await site.subscriber().active();
   const { refresh_token: first } = await sub.token();
   const refresh = (token, api = subds[0].api) => post(api, '/token/refresh', { refresh_token: token });
   const second = await refresh(first);
@@ -720,7 +485,7 @@ test('refresh tokens: each is spent once, a repeat gets the same, a theft ends t
 
 test('bad requests are refused with the field and the rule', async () => {
   const api = subds[0].api;
-  const { address } = new Subscriber().account;
+  const { address } = site.subscriber().account;
   const rows = [
     ['/token/challenge', {}, /address/],
     ['/token/challenge', { address: 'x', service: 'api' }, /address/],
@@ -749,8 +514,8 @@ test('bad requests are refused with the field and the rule', async () => {
 
 test('kill -9 of an instance: the other goes on, and nothing is lost or done twice', async () => {
   const victim = subds[1];
-  const sub = await new Subscriber().active({ plan: 5 });
-  const journal = new Journal();
+  const sub = await site.subscriber().active({ plan: 5 });
+  const journal = site.journal();
   let billed = 0;
   const lease = await journal.lease(sub, 5000);
   const work = (async () => {
@@ -759,7 +524,7 @@ test('kill -9 of an instance: the other goes on, and nothing is lost or done twi
       await journal.report([journal.entry(lease, { requests: 3 })]);
     }
   })();
-  const others = Array.from({ length: 10 }, () => new Subscriber());
+  const others = Array.from({ length: 10 }, () => site.subscriber());
   others.forEach((one) => one.pay());
   await sleep(50);
   await victim.kill();
@@ -774,19 +539,19 @@ test('kill -9 of an instance: the other goes on, and nothing is lost or done twi
 });
 
 test('Redis away: Sign-In says so, everything else goes on; it comes back by itself', async () => {
-  const sub = await new Subscriber().active();
+  const sub = await site.subscriber().active();
   await redis.stop();
   const refused = await post(subds[0].api, '/token/challenge', { address: sub.account.address, service: 'api' });
   assert.equal(refused.status, 503);
-  assert.ok(Number((await new Journal().lease(sub, 1)).requests) === 1);
+  assert.ok(Number((await site.journal().lease(sub, 1)).requests) === 1);
   await redis.start();
   await waitUntil('challenges again', async () => (await post(subds[0].api, '/token/challenge', { address: sub.account.address, service: 'api' })).status === 200);
   await sub.token();
 });
 
 test('a grant that was lost goes back, one that was heard of does not, and a final journal holds nothing', async () => {
-  const sub = await new Subscriber().active();
-  const journal = new Journal();
+  const sub = await site.subscriber().active();
+  const journal = site.journal();
   const granted = () => Number(postgres.rows(`SELECT sum(granted_requests) AS n FROM subscriptions.quota WHERE subscription = '${sub.id}'`)[0].n);
   const lease = await journal.lease(sub, 10);
   await journal.lease(sub, 20);
@@ -810,8 +575,8 @@ test('a grant that was lost goes back, one that was heard of does not, and a fin
 });
 
 test('PostgreSQL away: refused as unavailable and not ready; it comes back by itself', async () => {
-  const sub = await new Subscriber().active();
-  const journal = new Journal();
+  const sub = await site.subscriber().active();
+  const journal = site.journal();
   const lease = await journal.lease(sub, 10);
   await postgres.stop();
   await journal.send(journal.batch([journal.entry(lease, { requests: 6 })]));
@@ -828,42 +593,32 @@ test('PostgreSQL away: refused as unavailable and not ready; it comes back by it
   await postgres.start();
   await Promise.all(subds.map((one) => one.ready()));
   await waitUntil('the batch', () => sub.quota().used_requests === 6);
-  await new Subscriber().active();
+  await site.subscriber().active();
 });
 
 test('NATS away: it comes back by itself, and streams that were lost are made again', async () => {
-  const sub = new Subscriber();
+  const sub = site.subscriber();
   await nats.stop();
   await waitUntil('not ready', async () => (await fetch(`${subds[0].ops}/readyz`)).status === 503);
   const payment = sub.pay({ hint: false });
   rmSync(join(dir, 'nats', 'jetstream'), { recursive: true });
   await nats.start();
-  for (const one of [payd, proxy, admin]) {
-    one.close();
-    Object.assign(one, { buffer: Buffer.alloc(0), errors: [] });
-    one.handlers = new Map();
-    await one.connect();
-  }
-  proxy.subscribe('octroi.v1.sub.changed.*', ({ text }) => heard.push({ ...JSON.parse(text), at: Date.now() }));
-  payd.subscribe('octroi.v1.payment.activated', ({ text, reply }) => {
-    told.push(JSON.parse(text));
-    payd.publish(reply, { ok: true });
-  });
+  await site.reconnect();
   await Promise.all(subds.map((one) => one.ready()));
   await sub.become('active');
   await waitUntil('payd to be told', () => told.some((t) => t.payment_id === payment.id));
-  await waitUntil('the streams', async () => !(await stream('OCTROI_USAGE')).error);
-  const journal = new Journal();
+  await waitUntil('the streams', async () => !(await site.stream('OCTROI_USAGE')).error);
+  const journal = site.journal();
   const lease = await journal.lease(sub, 5);
   await journal.report([journal.entry(lease, { requests: 5 })]);
   await journal.settled();
-  const hinted = await new Subscriber().active();
-  await waitUntil('the change', () => changes(hinted).length === 1);
+  const hinted = await site.subscriber().active();
+  await waitUntil('the change', () => site.changes(hinted).length === 1);
 });
 
 test('nothing is there at the start: it waits, and says so', async () => {
   const port = await freePort();
-  const late = await subd('subd-late', { ready: false, env: { OCTROI_POSTGRES: `postgresql://octroi_subd:x@127.0.0.1:${port}/octroi`, OCTROI_NATS_URL: `nats://127.0.0.1:${port}`, OCTROI_REDIS_URL: `redis://127.0.0.1:${port}` } });
+  const late = await site.subd('subd-late', { ready: false, env: { OCTROI_POSTGRES: `postgresql://octroi_subd:x@127.0.0.1:${port}/octroi`, OCTROI_NATS_URL: `nats://127.0.0.1:${port}`, OCTROI_REDIS_URL: `redis://127.0.0.1:${port}` } });
   await late.alive();
   await waitUntil('what it waits for', async () => {
     const ready = await fetch(`${late.ops}/readyz`);

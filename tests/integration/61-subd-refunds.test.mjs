@@ -1,33 +1,17 @@
 // What subd makes of refunds: a grant that was paid back is gone with all that was rolled into it, in whatever order subd hears of it; and what is
 // paid for a revoked subscription is named to payd, each time, until it is sent back.
 import assert from 'node:assert/strict';
-import { randomBytes } from 'node:crypto';
-import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
-import { makeSecrets } from '../../compose/init.mjs';
-import { serviceId, subscriptionId } from '../../contracts/script/terms.mjs';
-import { Bus } from '../support/bus.mjs';
-import { freePort, removeDirectory, temporaryDirectory, waitUntil } from '../support/process.mjs';
-import { Nats, Postgres, Redis } from '../support/servers.mjs';
-import { Service } from '../support/service.mjs';
+import { waitUntil } from '../support/process.mjs';
+import { MONTH, Subscriptions, hex, now, slotOf } from '../support/subscriptions.mjs';
 
-const CHAIN = 4441;
-const CONTRACT = '0x00000000000000000000000000000000000c0de5';
-const MONTH = 30 * 86400;
 const PLANS = ['none', 'small', 'large', 'huge', 'vast', 'open'];
-const START = Math.floor(Date.now() / 1000) - 100;
-const hex = (bytes) => randomBytes(bytes).toString('hex');
-
-let dir;
+const START = now() - 100;
+const site = new Subscriptions('subd-refunds', PLANS.map((tier, plan) => ({ tier, requests: plan * 100 })));
+const { told } = site;
 let postgres;
-let redis;
-let nats;
-let payd;
-let proxy;
 let admin;
-let subd;
-const told = [];
 
 // Statements are sent together where `batch` is a list: starting psql is what costs here.
 let batch = null;
@@ -41,15 +25,14 @@ const send = () => {
 class Slot {
   constructor() {
     this.subscriber = `0x${hex(20)}`;
-    this.id = subscriptionId({ chainId: CHAIN, contract: CONTRACT, subscriber: this.subscriber, serviceId: serviceId('api') });
+    this.id = slotOf(this.subscriber);
     this.payments = [];
   }
 
   add(state, { seq = this.payments.length + 1, revision = 1, service = 'api' } = {}) {
     const payment = { id: `0x${hex(32)}`, seq, revision, state };
     this.payments.push(payment);
-    run(`INSERT INTO payments.payment_v1 VALUES ('${payment.id}', ${revision}, '${state}', ${CHAIN}, '${CONTRACT}', '${this.subscriber}',
-      '${serviceId(service)}', ${seq}, ${seq}, ${START}, ${START + MONTH}, ${seq})`);
+    run(site.paymentRow({ ...payment, subscriber: this.subscriber, service, plan: seq, start: START, expires: START + MONTH }));
     return payment;
   }
 
@@ -60,8 +43,7 @@ class Slot {
   }
 
   hint(payment) {
-    const what = ['confirmed', 'activated'].includes(payment.state) ? 'confirmed' : 'reversed';
-    payd.publish(`octroi.v1.payment.${what}`, { payment_id: payment.id, revision: payment.revision });
+    site.hint(payment, ['confirmed', 'activated'].includes(payment.state) ? 'confirmed' : 'reversed');
   }
 
   async move(payment, state) {
@@ -74,9 +56,8 @@ class Slot {
     return waitUntil(`subd to apply ${payment.state} of seq ${payment.seq}`, () => told.find((t) => t.payment_id === payment.id && t.revision === payment.revision), { timeout: 60_000 });
   }
 
-  async record() {
-    const { subscriptions } = await proxy.request('octroi.v1.sub.check', { subscriptions: [this.id] });
-    return subscriptions[0];
+  record() {
+    return site.check(this.id);
   }
 
   // The rule, written down once more: the highest seq that counts, if no refund is above it.
@@ -88,61 +69,11 @@ class Slot {
 }
 
 before(async () => {
-  dir = temporaryDirectory('subd-refunds');
-  makeSecrets(dir);
-  postgres = new Postgres({ dir: join(dir, 'postgres') });
-  redis = new Redis({ dir: join(dir, 'redis') });
-  nats = new Nats({ dir: join(dir, 'nats') });
-  await Promise.all([postgres.start(), redis.start(), nats.start()]);
-  postgres.sql(`
-    SET ROLE octroi_payd;
-    CREATE TABLE payments.payment_v1 (payment_id text PRIMARY KEY, revision bigint, state text, chain_id bigint, contract text, subscriber text,
-      service_id text, plan int, seq int, start_at bigint, expires_at bigint, block_number bigint);
-    GRANT USAGE ON SCHEMA payments TO octroi_subd; GRANT SELECT ON payments.payment_v1 TO octroi_subd;
-    SET ROLE octroi_quoted;
-    CREATE TABLE quotes.plan_v1 (plan int, tier text, version int, period_seconds bigint, rate int, burst int, requests bigint, bytes bigint,
-      messages bigint, cost bigint, bandwidth int);
-    CREATE TABLE quotes.service_v1 (service_id text, name text);
-    GRANT USAGE ON SCHEMA quotes TO octroi_subd; GRANT SELECT ON quotes.plan_v1, quotes.service_v1 TO octroi_subd;
-    RESET ROLE;
-    INSERT INTO quotes.service_v1 VALUES ('${serviceId('api')}', 'api');
-    ${PLANS.map((tier, plan) => `INSERT INTO quotes.plan_v1 VALUES (${plan}, '${tier}', 1, ${MONTH}, 50, 100, ${plan * 100}, 0, 0, 0, 0);`).join('\n')}`);
-  const connect = (user) => new Bus({ port: nats.port, user, password: nats.passwords[user] }).connect();
-  [payd, proxy, admin] = await Promise.all(['payd', 'proxy', 'adminsvc'].map(connect));
-  payd.subscribe('octroi.v1.payment.activated', ({ text, reply }) => {
-    told.push(JSON.parse(text));
-    payd.publish(reply, { ok: true });
-  });
-  const [port, opsPort] = [await freePort(), await freePort()];
-  subd = new Service('subd', {
-    dir, opsPort,
-    env: {
-      OCTROI_SUBD_LISTEN: `127.0.0.1:${port}`,
-      OCTROI_SUBD_OPS: `127.0.0.1:${opsPort}`,
-      OCTROI_POSTGRES: postgres.conninfo('subd'),
-      OCTROI_REDIS_URL: redis.url,
-      OCTROI_NATS_URL: nats.url,
-      OCTROI_NATS_CREDENTIALS: nats.credentials('subd'),
-      OCTROI_PUBLIC_URL: 'http://octroi.test:8080',
-      OCTROI_CHAIN_ID: String(CHAIN),
-      OCTROI_TOKEN_KEY_FILE: join(dir, 'token-signer.pem'),
-    },
-  });
-  await subd.start();
+  ({ postgres, adminsvc: admin } = await site.start());
+  await site.subd('subd');
 });
 
-after(async () => {
-  const failures = [];
-  for (const one of [subd, payd, proxy, admin, nats, redis, postgres]) {
-    try {
-      await (one?.stop ? one.stop() : one?.close());
-    } catch (error) {
-      failures.push(error);
-    }
-  }
-  if (dir) removeDirectory(dir);
-  if (failures.length) throw failures[0];
-});
+after(() => site.stop());
 
 test('a refund takes what was rolled into the grant with it, and a reorganisation gives it back', async () => {
   const slot = new Slot();
