@@ -1,5 +1,5 @@
-/* Owns the arithmetic on amounts: every result is exact or refused. 128-bit intermediates are the
- * compiler's; nothing here is floating point. */
+/* Owns the decimal form of amounts: every result is exact or refused. Nothing here is floating
+ * point. */
 #include "libcommon/money.h"
 
 #include <inttypes.h>
@@ -10,49 +10,10 @@
 
 #define MAX_DECIMALS 36 /* what money_format's buffer holds besides "0." and NUL */
 
-int money_add(uint64_t a, uint64_t b, uint64_t *out)
-{
-    uint64_t sum;
-
-    if (__builtin_add_overflow(a, b, &sum))
-        return -1;
-    *out = sum;
-    return 0;
-}
-
-int money_sub(uint64_t a, uint64_t b, uint64_t *out)
-{
-    if (b > a)
-        return -1;
-    *out = a - b;
-    return 0;
-}
-
-int money_mul(uint64_t a, uint64_t b, uint64_t *out)
-{
-    uint64_t product;
-
-    if (__builtin_mul_overflow(a, b, &product))
-        return -1;
-    *out = product;
-    return 0;
-}
-
-int money_mul_div(uint64_t a, uint64_t num, uint64_t den, uint64_t *out)
-{
-    if (den == 0)
-        return -1;
-    unsigned __int128 result = (unsigned __int128)a * num / den;
-    if (result > UINT64_MAX)
-        return -1;
-    *out = (uint64_t)result;
-    return 0;
-}
-
 static bool append_digit(uint64_t *value, char c)
 {
-    return c >= '0' && c <= '9' && money_mul(*value, 10, value) == 0 &&
-           money_add(*value, (uint64_t)(c - '0'), value) == 0;
+    return c >= '0' && c <= '9' && !__builtin_mul_overflow(*value, 10, value) &&
+           !__builtin_add_overflow(*value, (uint64_t)(c - '0'), value);
 }
 
 int money_parse(const char *text, unsigned decimals, uint64_t *out)

@@ -1,6 +1,5 @@
-/* Checked integer arithmetic on amounts in a token's smallest unit. Each function returns -1 and
- * leaves *out alone where the exact result does not fit: money is never rounded or wrapped
- * silently. */
+/* Amounts in a token's smallest unit as people write them. -1, and *out is left alone, where the
+ * exact value does not fit: money is never rounded or wrapped silently. */
 #ifndef LIBCOMMON_MONEY_H
 #define LIBCOMMON_MONEY_H
 
@@ -8,11 +7,6 @@
 
 #include <stdint.h>
 
-int money_add(uint64_t a, uint64_t b, uint64_t *out) MUST_USE;
-int money_sub(uint64_t a, uint64_t b, uint64_t *out) MUST_USE;
-int money_mul(uint64_t a, uint64_t b, uint64_t *out) MUST_USE;
-/* a * num / den rounded down; den > 0. */
-int money_mul_div(uint64_t a, uint64_t num, uint64_t den, uint64_t *out) MUST_USE;
 /* "12.50" with 6 decimals -> 12500000. More digits than decimals, a sign, an exponent or anything
  * else is refused. */
 int money_parse(const char *text, unsigned decimals, uint64_t *out) MUST_USE;

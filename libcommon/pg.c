@@ -272,14 +272,6 @@ void pg_free(struct pg **pgp)
     free(pg);
 }
 
-bool pg_healthy(struct pg *pg)
-{
-    pthread_mutex_lock(&pg->lock);
-    bool healthy = pg->healthy;
-    pthread_mutex_unlock(&pg->lock);
-    return healthy;
-}
-
 /* Under the lock: a session that is free and alive. */
 static struct pg_conn *take_free(struct pg *pg)
 {

@@ -29,7 +29,6 @@ int pg_conninfo_check(const char *conninfo, struct err *err) MUST_USE;
 /* Connects in the background, with backoff: never fails for a server that is away. */
 struct pg *pg_new(const struct pg_options *options);
 void pg_free(struct pg **pg);
-bool pg_healthy(struct pg *pg);
 
 /* A session that is connected, waiting up to timeout_ms for one. */
 int pg_acquire(struct pg *pg, int64_t timeout_ms, struct pg_conn **out, struct err *err) MUST_USE;

@@ -6,15 +6,14 @@
 
 #include "libcommon/eth/hex.h"
 #include "libcommon/eth/keccak.h"
+#include "libcommon/secret_memory.h"
 
 #include <pthread.h>
 #include <secp256k1.h>
 #include <secp256k1_recovery.h>
 #include <stdbool.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/random.h>
-#include <unistd.h>
 
 struct sign_key {
     uint8_t secret[32];
@@ -77,7 +76,7 @@ int sign_key_from_secret(const uint8_t secret[32], struct sign_key **out, struct
         secp256k1_ec_pubkey_create(ctx(), &pubkey, secret) != 1)
         return err_set(err,
                        "not a secp256k1 private key: zero, or not below the order of the curve");
-    struct sign_key *key = mem_zalloc(sizeof(*key));
+    struct sign_key *key = secret_memory_new(sizeof(*key));
     memcpy(key->secret, secret, sizeof(key->secret));
     point_of(&pubkey, key->point);
     address_of(key->point, key->address);
@@ -100,16 +99,9 @@ int sign_key_from_hex(const char *text, struct sign_key **out, struct err *err)
     return 0;
 }
 
-int sign_key_lock(const struct sign_key *key, struct err *err)
+int sign_key_lock(struct sign_key *key, struct err *err)
 {
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    uintptr_t first = (uintptr_t)key & ~(page - 1);
-    size_t len = ((uintptr_t)key + sizeof(*key) - first + page - 1) & ~(page - 1);
-    if (mlock(key, sizeof(*key)) != 0)
-        return err_set(err, "cannot keep the key in memory (RLIMIT_MEMLOCK too small?): %m");
-    if (madvise((void *)first, len, MADV_DONTDUMP) != 0)
-        return err_set(err, "cannot keep the key out of core dumps: %m");
-    return 0;
+    return secret_memory_lock(key, sizeof(*key), err);
 }
 
 int sign_secret_public(const uint8_t secret[32], uint8_t out[33])
@@ -140,10 +132,7 @@ void sign_key_public(const struct sign_key *key, uint8_t out[64])
 
 void sign_key_free(struct sign_key **key)
 {
-    if (*key == NULL)
-        return;
-    mem_wipe(*key, sizeof(**key));
-    free(*key);
+    secret_memory_free(*key, sizeof(**key));
     *key = NULL;
 }
 

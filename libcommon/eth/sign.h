@@ -11,8 +11,11 @@ struct sign_key; /* a private key; wiped when freed */
 int sign_key_from_hex(const char *text, struct sign_key **out, struct err *err) MUST_USE;
 /* Of 32 bytes, big-endian; they stay the caller's to wipe. */
 int sign_key_from_secret(const uint8_t secret[32], struct sign_key **out, struct err *err) MUST_USE;
-/* Keeps the key out of swap and out of core dumps. */
-int sign_key_lock(const struct sign_key *key, struct err *err) MUST_USE;
+/* Keeps the key out of swap and core dumps, and the process undumpable (secret_memory.h). */
+int sign_key_lock(struct sign_key *key, struct err *err) MUST_USE;
+/* The same where the process goes on without: what could not be had is a warning in the log. `what`
+ * is the key of the configuration. */
+void sign_key_guard(struct sign_key *key, const char *what);
 void sign_key_address(const struct sign_key *key, uint8_t out[20]);
 /* x ++ y of the public key. */
 void sign_key_public(const struct sign_key *key, uint8_t out[64]);

@@ -95,11 +95,6 @@ int treasury_withdraw_decode(const char *text, size_t len, struct treasury_withd
     return wire_parse(&withdraw_shape, text, len, out, err);
 }
 
-char *treasury_revoke_encode(const struct treasury_revoke *request)
-{
-    return wire_text(&revoke_shape, request);
-}
-
 int treasury_revoke_decode(const char *text, size_t len, struct treasury_revoke *out,
                            struct err *err)
 {

@@ -48,7 +48,6 @@ int treasury_transfer_decode(const char *text, size_t len, struct treasury_refun
 char *treasury_withdraw_encode(const struct treasury_withdraw *request);
 int treasury_withdraw_decode(const char *text, size_t len, struct treasury_withdraw *out,
                              struct err *err) MUST_USE;
-char *treasury_revoke_encode(const struct treasury_revoke *request);
 int treasury_revoke_decode(const char *text, size_t len, struct treasury_revoke *out,
                            struct err *err) MUST_USE;
 

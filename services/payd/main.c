@@ -51,6 +51,7 @@ static int receipts_start(struct payd *payd, struct err *err)
         return 0;
     if (receipt_key(payd->settings->receipts.key_file, &payd->receipt_key, err) != 0)
         return -1;
+    sign_key_guard(payd->receipt_key, "receipts.key_file");
     secret_file_warn("receipts.key_file", payd->settings->receipts.key_file);
     sign_key_address(payd->receipt_key, address);
     hex_address_format(address, text);

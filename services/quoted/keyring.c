@@ -47,6 +47,13 @@ int keyring_load(const struct settings_signer *signer, struct keyring **out, str
     return err_set(err, "signer.next_key_file: holds the same key as signer.key or key_file");
 }
 
+void keyring_guard(const struct keyring *ring)
+{
+    static const char *const names[KEYRING_KEYS] = {"signer", "signer.next_key_file"};
+    for (size_t i = 0; i < ring->count; i++)
+        sign_key_guard(ring->keys[i].key, names[i]);
+}
+
 const struct keyring_key *keyring_find(const struct keyring *ring, const char *signer)
 {
     if (signer[0] == '\0')

@@ -21,6 +21,8 @@ struct keyring {
 int keyring_load(const struct settings_signer *signer, struct keyring **out,
                  struct err *err) MUST_USE;
 void keyring_free(struct keyring **ring);
+/* Keeps its keys out of swap and core dumps; warns where that cannot be. */
+void keyring_guard(const struct keyring *ring);
 /* The key of the contract's signer; "" (nobody knows it yet): the first. NULL: neither is it. */
 const struct keyring_key *keyring_find(const struct keyring *ring, const char *signer);
 

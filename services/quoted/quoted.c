@@ -80,6 +80,7 @@ int quoted_rekey(struct quoted *quoted, struct keyring **keys, struct err *err)
     if (rc != 0)
         return -1;
     keyring_free(&before);
+    keyring_guard(quoted->keys);
     for (size_t i = 0; i < quoted->keys->count; i++)
         log_info("quotes are signed", LOG_STR(KID, quoted->keys->keys[i].address),
                  LOG_UINT(CHAIN_ID, quoted->chain.domain.chain_id));

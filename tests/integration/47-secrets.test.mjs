@@ -1,7 +1,7 @@
 // Every secret that payd and quoted are given, against whatever they write and answer, while all that they need is away, refuses them, or
 // repeats what it was sent.
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import net from 'node:net';
 import { join } from 'node:path';
@@ -66,6 +66,14 @@ function assertSilent(text, secrets) {
   for (const [what, secret] of Object.entries(secrets)) assert.ok(!text.includes(secret), `${what} is repeated: ${text.split('\n').find((line) => line.includes(secret))}`);
 }
 
+// Its keys' pages, which hold nothing else: writable, small, and left out of core dumps (proc(5), VmFlags).
+function keysGuarded(service) {
+  const maps = readFileSync(`/proc/${service.pid}/smaps`, 'utf8').split(/^(?=[0-9a-f]+-[0-9a-f]+ )/m);
+  const found = maps.filter((map) => /^\S+ rw-p/.test(map) && Number(map.match(/^Size:\s+(\d+)/m)[1]) <= 8 && /^VmFlags:.* dd\b/m.test(map));
+  assert.ok(found.length > 0, 'no page of a key is kept out of core dumps');
+  assert.doesNotMatch(service.process.log(), /a key is not kept out/);
+}
+
 before(() => {
   dir = temporaryDirectory('secrets');
   file('deployment.json', JSON.stringify({ chain_id: 4441, contract: ADDRESS, block: 1, token: ADDRESS, token_index: 1, tokens: [{ token: ADDRESS, index: 1 }], signer: ADDRESS, payee: ADDRESS }));
@@ -106,6 +114,7 @@ wallet: { keystore: "${file('wallet.json', makeKeystore(keys.wallet, secrets['th
   await waitUntil('the database to be away', async () => /postgres is away/.test(await said(payd)));
   await waitUntil('the bus to be away', () => payd.logContains('"nats reported an error"') || payd.logContains('"nats is away"'));
   assertSilent(await said(payd), secrets);
+  keysGuarded(payd);
 });
 
 test('payd, whose nodes repeat what they are asked', async () => {
@@ -136,6 +145,7 @@ pricebook: "${file('book.yaml', BOOK)}"
   await waitUntil('the database to be away', async () => /postgres is away/.test(await said(quoted)));
   await waitUntil('the store to be away', async () => /redis is away/.test(await said(quoted)));
   assertSilent(await said(quoted), secrets);
+  keysGuarded(quoted);
 });
 
 // The service does not start; what it says of that.

@@ -3,7 +3,7 @@
  * system calls than the code that they watch; their builds get those, and keep standard error. */
 #include "services/payd/signer/jail.h"
 
-#include "libcommon/mem.h"
+#include "libcommon/secret_memory.h"
 
 #include <errno.h>
 #include <grp.h>
@@ -43,11 +43,6 @@ static int limit(int what, rlim_t value, struct err *err)
     return setrlimit((__rlimit_resource_t)what, &bound) == 0 ? 0 : err_set(err, "setrlimit: %m");
 }
 
-static int undumpable(struct err *err)
-{
-    return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 ? 0 : err_set(err, "PR_SET_DUMPABLE: %m");
-}
-
 /* The parent's end closes the socket too; this is for a process that does not read just then. */
 static int die_with_parent(struct err *err)
 {
@@ -61,7 +56,7 @@ int jail_early(struct err *err)
     static const int ignored[] = {SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGPIPE, SIGUSR1, SIGUSR2};
     for (size_t i = 0; i < ARRAY_LEN(ignored); i++)
         signal(ignored[i], SIG_IGN);
-    if (undumpable(err) != 0 || limit(RLIMIT_CORE, 0, err) != 0)
+    if (secret_memory_undumpable(err) != 0 || limit(RLIMIT_CORE, 0, err) != 0)
         return -1;
     return die_with_parent(err);
 }
@@ -107,7 +102,7 @@ int jail_user(const char *user, struct err *err)
     if (setuid(0) == 0)
         return err_set(err, "could become root again");
     /* A change of user resets both. */
-    return undumpable(err) != 0 ? -1 : die_with_parent(err);
+    return secret_memory_undumpable(err) != 0 ? -1 : die_with_parent(err);
 }
 
 #define LOAD(field)                                                                                \
