@@ -1,10 +1,18 @@
-// Runs test files with node's own runner, the same under Node 18 and later: node tools/node-tests.mjs CONCURRENCY FILE...
+// Runs test files with node's own runner, the same under Node 18 and later: node tools/node-tests.mjs CONCURRENCY [MINUTES] FILE...
+// MINUTES: what a file may take (default 5).
 import { resolve } from 'node:path';
 import { run } from 'node:test';
 import * as reporters from 'node:test/reporters';
+import { fileURLToPath } from 'node:url';
 
-const [concurrency, ...files] = process.argv.slice(2);
-run({ files: files.map((file) => resolve(file)), concurrency: Number(concurrency), timeout: 10 * 60_000 })
+const [concurrency, ...rest] = process.argv.slice(2);
+const minutes = /^\d+$/.test(rest[0]) ? Number(rest.shift()) : 5;
+
+if (process.env.NODE_OPTIONS) process.env.OCTROI_NODE_OPTIONS = process.env.NODE_OPTIONS;
+process.env.NODE_OPTIONS = `${process.env.NODE_OPTIONS ?? ''} --require ${JSON.stringify(fileURLToPath(new URL('test-file.cjs', import.meta.url)))}`;
+
+run({ files: rest.map((file) => resolve(file)), concurrency: Number(concurrency), timeout: minutes * 60_000 })
   .on('test:fail', () => { process.exitCode = 1; })
+  .once('end', () => setTimeout(() => process.exit(), 10_000).unref()) // a file that was told to end, and does not
   .compose(reporters.tap)
   .pipe(process.stdout);

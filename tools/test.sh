@@ -85,28 +85,28 @@ stage_fuzz() {
     done
 }
 
-# node_tests NAME CONCURRENCY FILES...
+# node_tests NAME CONCURRENCY MINUTES FILES...: MINUTES bounds a file
 node_tests() {
-    local name=$1 log=$logs/$1.log good bad concurrency=$2
-    shift 2
+    local name=$1 log=$logs/$1.log good bad concurrency=$2 minutes=$3
+    shift 3
     started=$SECONDS
     [ $# -gt 0 ] && [ -e "$1" ] || { result "$name" 0 0 /dev/null; return; }
-    node tools/node-tests.mjs "$concurrency" "$@" >"$log" 2>&1
+    node tools/node-tests.mjs "$concurrency" "$minutes" "$@" >"$log" 2>&1
     good=$(sed -n 's/^# pass \([0-9]*\)$/\1/p' "$log" | tail -1)
     bad=$(sed -n 's/^# \(fail\|cancelled\) \([0-9]*\)$/\2/p' "$log" | awk '{n += $1} END {print n + 0}')
     if [ -z "$good" ]; then result "$name" 0 1 "$log"; else result "$name" "$good" "$bad" "$log"; fi
 }
 
 stage_integration() {
-    node_tests integration 2 tests/integration/*.test.mjs
+    node_tests integration 2 5 tests/integration/*.test.mjs
 }
 
 stage_e2e() {
-    node_tests e2e 1 tests/e2e/*.test.mjs
+    node_tests e2e 1 10 tests/e2e/*.test.mjs
 }
 
 stage_containers() {
-    node_tests containers 1 tests/containers/*.test.mjs
+    node_tests containers 1 15 tests/containers/*.test.mjs
 }
 
 for stage in "${@:-build lint unit contracts docs fuzz integration e2e containers}"; do
