@@ -58,7 +58,8 @@ export class Buyer {
   }
 
   async settled(hash) {
-    const receipt = await this.public.waitForTransactionReceipt({ hash });
+    // viem's own wait looks again only when there is a new block: a receipt that comes after its block is then never found.
+    const receipt = await waitUntil(`the receipt of ${hash}`, () => this.public.getTransactionReceipt({ hash }), { timeout: 60_000 });
     if (receipt.status !== 'success') throw new Error(`transaction ${hash} was reverted`);
     return receipt;
   }
