@@ -154,7 +154,7 @@ describe('a backend by HTTPS', () => {
       good: await serve('good', leaf),
       mutual: await serve('mutual', { ...leaf, requestCert: true, rejectUnauthorized: true, ca: authority.pem }),
     };
-    const health = 'health: { path: /, interval: 1s, timeout: 1s, rise: 1, fall: 1 }';
+    const health = 'health: { path: /, interval: 1s, timeout: 20s, rise: 1, fall: 1 }'; // nobody here is only slow
     const pool = (port, tls) => `{ backends: [{ url: "https://127.0.0.1:${port}", tls: { ${tls} } }], ${health} }`;
     const ca = `ca: "${authority.file}"`;
     gate = await new Gate({
