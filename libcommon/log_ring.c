@@ -1,7 +1,7 @@
 /* Owns the lines between the threads that produce and the one that takes them. Dmitry Vyukov's
- * bounded queue: each slot carries the position whose turn it is, so a producer pays one
- * compare-and-swap and never waits. The consumer sleeps on a futex; only the first line after a
- * quiet moment pays a wake-up. */
+ * bounded queue: each slot carries whose turn it is, so a producer pays one compare-and-swap and
+ * never waits. The consumer sleeps on a futex; only the first line after a quiet moment pays a
+ * wake-up. A slot's memory is touched with its first line: most rings see few. */
 #include "libcommon/log_ring.h"
 
 #include "libcommon/mem.h"
@@ -42,9 +42,14 @@ struct log_ring *log_ring_new(const char *name, size_t slots, const struct log_r
     ring->sink = *sink;
     ring->count = slots;
     ring->slots = mem_array(slots, sizeof(*ring->slots));
-    for (uint64_t i = 0; i < slots; i++)
-        atomic_store_explicit(&ring->slots[i].turn, i, memory_order_relaxed);
     return ring;
+}
+
+/* Of the slot at a position, before it is written: the position of the round's first slot, so that
+ * a ring of zeroes is an empty one. */
+static uint64_t turn_at(const struct log_ring *ring, uint64_t position)
+{
+    return position - position % ring->count;
 }
 
 void log_ring_free(struct log_ring **ring)
@@ -64,7 +69,8 @@ enum log_ring_claim log_ring_claim(struct log_ring *ring, struct log_slot **out)
     uint64_t at = atomic_load_explicit(&ring->tail, memory_order_relaxed);
     for (;;) {
         struct log_slot *slot = &ring->slots[at % ring->count];
-        int64_t ahead = (int64_t)(atomic_load_explicit(&slot->turn, memory_order_acquire) - at);
+        int64_t ahead =
+            (int64_t)(atomic_load_explicit(&slot->turn, memory_order_acquire) - turn_at(ring, at));
         if (ahead < 0) {
             atomic_fetch_add_explicit(&ring->dropped, 1, memory_order_relaxed);
             return LOG_RING_FULL;
@@ -72,7 +78,7 @@ enum log_ring_claim log_ring_claim(struct log_ring *ring, struct log_slot **out)
         if (ahead == 0 &&
             atomic_compare_exchange_weak_explicit(&ring->tail, &at, at + 1, memory_order_relaxed,
                                                   memory_order_relaxed)) {
-            slot->position = at;
+            slot->filled = turn_at(ring, at) + 1;
             *out = slot;
             return LOG_RING_CLAIMED;
         }
@@ -91,7 +97,7 @@ void log_ring_publish(struct log_ring *ring, struct log_slot *slot)
 {
     /* Sequentially consistent with the consumer's `asleep`: either it sees this line or we see it
      * asleep. */
-    atomic_store(&slot->turn, slot->position + 1);
+    atomic_store(&slot->turn, slot->filled);
     if (atomic_load(&ring->asleep) != 0)
         rouse(ring);
 }
@@ -111,11 +117,12 @@ bool log_ring_pressed(const struct log_ring *ring)
 static bool take_line(struct log_ring *ring)
 {
     struct log_slot *slot = &ring->slots[ring->head % ring->count];
+    uint64_t turn = turn_at(ring, ring->head);
 
-    if (atomic_load(&slot->turn) != ring->head + 1)
+    if (atomic_load(&slot->turn) != turn + 1)
         return false;
     ring->sink.line(ring->sink.ctx, slot->data, slot->len);
-    atomic_store_explicit(&slot->turn, ring->head + ring->count, memory_order_release);
+    atomic_store_explicit(&slot->turn, turn + ring->count, memory_order_release);
     ring->head++;
     return true;
 }
@@ -133,7 +140,8 @@ static void drain(struct log_ring *ring)
 
 static bool quiet(const struct log_ring *ring)
 {
-    return atomic_load(&ring->slots[ring->head % ring->count].turn) != ring->head + 1 &&
+    return atomic_load(&ring->slots[ring->head % ring->count].turn) !=
+               turn_at(ring, ring->head) + 1 &&
            !atomic_load(&ring->stopping) && !atomic_load(&ring->called);
 }
 

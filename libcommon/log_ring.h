@@ -14,8 +14,8 @@
 #define LOG_LINE_MAX 2016 /* with its newline */
 
 struct log_slot {
-    _Atomic uint64_t turn; /* whose turn it is: position to write, position + 1 to read */
-    uint64_t position;
+    _Atomic uint64_t turn; /* whose it is (log_ring.c) */
+    uint64_t filled;       /* what it will be when this line is there */
     size_t len;
     char data[LOG_LINE_MAX];
 };
