@@ -94,7 +94,8 @@ const idle = (extra) => async (server, row) => {
       ended.then(() => { throw new Error(`${server.name}: holds no ${idleConnections} connections`); }),
     ]);
     await sleep(1000); // what is freed after an answer
-    return { figures: { 'KiB a connection': (rssKib(server.pid) - before) / idleConnections } };
+    const held = rssKib(server.pid);
+    return { figures: { 'KiB a connection': (held - before) / idleConnections, 'RSS MiB': held / 1024 } };
   } finally {
     holder.stdin.end();
     await ended;

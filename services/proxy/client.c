@@ -50,7 +50,7 @@ static void take(struct client *client, size_t len)
         return;
     }
     client->fresh += len;
-    client->fresh_len -= len;
+    client->fresh_len -= (unsigned)len;
 }
 
 /* The worker's buffer is about to be used for something else. */
@@ -423,7 +423,7 @@ static void on_linger_read(struct client *client)
     if (n == IO_AGAIN)
         return;
     if (n > 0)
-        client->lingered += (size_t)n;
+        client->lingered += (unsigned)n;
     if (n <= 0 || client->lingered > LINGER_BYTES)
         client_close(client);
 }
@@ -477,7 +477,7 @@ static void on_read(h2o_socket_t *sock, const char *err)
     client->bulk = n >= SPLICE_BULK;
     if (client->in.len == 0) {
         client->fresh = priv->buffer;
-        client->fresh_len = (size_t)n;
+        client->fresh_len = (unsigned)n;
     } else {
         io_queue_add(&client->in, priv->buffer, (size_t)n);
         /* A head ends with a line: without one there is nothing new to parse. */

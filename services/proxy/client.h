@@ -17,10 +17,10 @@ enum client_state {
 
 enum client_wait { CLIENT_WAITS_NOT, CLIENT_WAITS_BODY, CLIENT_WAITS_WRITE };
 
+/* Many of them are idle: in an order without holes. */
 struct client {
     struct grave grave;
     struct io io;
-    enum client_state state;
     struct worker *worker;
     struct client *next, **link; /* all of the worker */
     struct timer timer;
@@ -29,11 +29,11 @@ struct client {
     struct splice_pipe pipe; /* to be written behind `out` */
     struct io_queue in;      /* read, and not taken yet */
     char *fresh;             /* just read, in the worker's buffer; NULL: all is in `in` */
-    size_t fresh_len;
     struct http1_body body;
-    size_t lingered;
+    size_t progress; /* bytes since the timer was set */
+    unsigned fresh_len, lingered;
+    enum client_state state;
     enum client_wait waits_for; /* what the timer bounds during an exchange */
-    size_t progress;            /* bytes since it was set */
     bool keep;                  /* another request may follow */
     bool chunked;               /* the response is */
     bool unsized;               /* its end is the connection's */

@@ -98,8 +98,8 @@ int http1_check_trailers(char *lines, size_t *len) __attribute__((warn_unused_re
 /* The body of one message, in either direction. */
 struct http1_body {
     enum http1_body_kind kind;
-    uint64_t left;
     bool ended;
+    uint64_t left;
     struct chunk_decoder chunks;
 };
 

@@ -225,7 +225,7 @@ static void take_header(struct ingress *ingress, const struct proxy_header *head
     peer->port = header->source_port;
     peer->local = header->destination;
     peer->local_port = header->destination_port;
-    peer->text_len = address_text(&peer->address, peer->text);
+    peer->text_len = (uint8_t)address_text(&peer->address, peer->text);
 }
 
 /* False where this client's address has as many connections as it may. A proxy that we trust has

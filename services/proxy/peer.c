@@ -26,7 +26,7 @@ void peer_set(struct peer *peer, const struct sockaddr *sa)
         peer->text_len = 4;
         return;
     }
-    peer->text_len = address_text(&peer->address, peer->text);
+    peer->text_len = (uint8_t)address_text(&peer->address, peer->text);
 }
 
 void peer_local(struct peer *peer, int fd)

@@ -11,10 +11,10 @@ struct listener_config;
 struct peer {
     struct address address, local; /* local: all zero where nobody has asked yet (peer_local) */
     char text[48];                 /* of address, not terminated */
-    size_t text_len;
-    const struct listener_config *listener; /* while the connection is made: a reload frees it */
-    uint16_t port, local_port;
+    uint8_t text_len;
     bool tls, client_verified;
+    uint16_t port, local_port;
+    const struct listener_config *listener; /* while the connection is made: a reload frees it */
     const char *tls_version, *tls_cipher,
         *sni; /* live as long as the connection; sni may be NULL */
 };
