@@ -8,7 +8,8 @@
 
 #include <string.h>
 
-#define SCRATCH_EXTRA (64 * 1024) /* what is added to a head that was read */
+/* Beyond a head that was read: what is added to it; also a piece of a stream that was held back. */
+#define SCRATCH_EXTRA WORKER_BUFFER
 
 /* A listener that is new to this worker. */
 struct arrival {

@@ -12,7 +12,7 @@
 
 #include <pthread.h>
 
-#define WORKER_BUFFER (64 * 1024)
+#define WORKER_BUFFER (72 * 1024) /* a body of 64 KiB and its head are one read */
 
 /* In a drain: a request that is on the way already is waited for so long. A connection that is
  * closed the moment its request comes would lose it. */
