@@ -9,7 +9,8 @@
     .rule = (words)
 #define ENTRY(m, lo, hi)                                                                           \
     .kind = WIRE_INT, .offset = offsetof(struct usage_entry, m), .min = (lo), .max = (hi)
-#define SPENT(m) ENTRY(m, 0, WIRE_SPENT_MAX)
+#define SPENT(m)  ENTRY(m, 0, WIRE_SPENT_MAX)
+#define UNDONE(m) ENTRY(m, -WIRE_SPENT_MAX, WIRE_SPENT_MAX)
 
 static const struct wire_field entry_fields[] = {
     {"sub", TEXT_OF(struct usage_entry, sub, SUB_ID_LEN, sub_id_valid,
@@ -17,12 +18,12 @@ static const struct wire_field entry_fields[] = {
     {"lease", ENTRY(lease, 1, INT64_MAX)},
     {"period", ENTRY(period, 0, WIRE_TIME_MAX)},
     {"day", TEXT_OF(struct usage_entry, day, 10, wire_is_day, "a day as 2026-11-21")},
-    {"requests", ENTRY(requests, -WIRE_SPENT_MAX, WIRE_SPENT_MAX)},
+    {"requests", UNDONE(requests)},
     {"bytes_in", SPENT(bytes_in)},
     {"bytes_out", SPENT(bytes_out)},
     {"messages", SPENT(messages)},
     {"events", SPENT(events)},
-    {"cost", SPENT(cost)},
+    {"cost", UNDONE(cost)},
     {"closed", .kind = WIRE_BOOL, .offset = offsetof(struct usage_entry, closed)},
 };
 WIRE_SHAPE(entry_shape, struct usage_entry, entry_fields);

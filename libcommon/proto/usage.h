@@ -16,7 +16,8 @@ struct usage_entry {
     char day[11];
     int64_t requests; /* may be negative by what was marked and never sent */
     int64_t bytes_in, bytes_out;
-    int64_t messages, events, cost;
+    int64_t messages, events;
+    int64_t cost; /* as requests */
     bool closed;
 };
 

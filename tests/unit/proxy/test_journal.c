@@ -29,7 +29,7 @@
 struct ledger {
     int64_t watermark;
     char *seen[512]; /* text by seq */
-    int64_t requests[LEASES], bytes_in[LEASES], bytes_out[LEASES];
+    int64_t requests[LEASES], bytes_in[LEASES], bytes_out[LEASES], cost[LEASES];
     unsigned closed[LEASES];
     bool final;
 };
@@ -80,6 +80,7 @@ static void apply_entry(struct ledger *ledger, const struct usage_entry *entry)
     ledger->requests[entry->lease] += entry->requests;
     ledger->bytes_in[entry->lease] += entry->bytes_in;
     ledger->bytes_out[entry->lease] += entry->bytes_out;
+    ledger->cost[entry->lease] += entry->cost;
     ledger->closed[entry->lease] += entry->closed;
 }
 
@@ -223,6 +224,30 @@ static void test_deltas(void **state)
     seal(journal, true);
     send_all(&f->ledger, journal, true);
     assert_true(f->ledger.final && f->ledger.closed[1] == 1);
+    assert_true(journal_done(journal));
+    journal_remove(&journal);
+}
+
+/* A batch was sealed between the mark of a query and its undoing: the next one is not poison, for
+ * all that follows it would wait for ever. */
+static void test_cost_taken_back(void **state)
+{
+    struct fixture *f = *state;
+    struct journal *journal = create(f, 1, 8);
+    struct journal_cell *cell = open_cell(journal, 0, 1);
+    journal_cell_add(cell, JOURNAL_REQUESTS, 1);
+    journal_cell_add(cell, JOURNAL_COST, 40);
+    seal(journal, false);
+    send_all(&f->ledger, journal, false);
+    assert_int_equal(f->ledger.cost[1], 40);
+    journal_cell_add(cell, JOURNAL_UNDONE, 1);
+    journal_cell_add(cell, JOURNAL_COST_UNDONE, 40);
+    seal(journal, false);
+    send_all(&f->ledger, journal, true);
+    assert_int_equal(f->ledger.cost[1], 0);
+    assert_int_equal(f->ledger.requests[1], 0);
+    seal(journal, true);
+    send_all(&f->ledger, journal, true);
     assert_true(journal_done(journal));
     journal_remove(&journal);
 }
@@ -663,6 +688,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_deltas, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_cost_taken_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_resend, setup, teardown),
         cmocka_unit_test_setup_teardown(test_recycling, setup, teardown),
         cmocka_unit_test_setup_teardown(test_unspent, setup, teardown),
