@@ -89,6 +89,10 @@ static const struct pg_stmt granted_stmt = {
     "fold_granted", "UPDATE subscription_payment SET granted = true WHERE payment_id = $1"};
 static const struct pg_stmt was_granted_stmt = {
     "fold_was_granted", "SELECT granted FROM subscription_payment WHERE payment_id = $1"};
+static const struct pg_stmt cleared_stmt = {
+    "fold_cleared", "SELECT coalesce((SELECT refunded FROM subscription_payment"
+                    " WHERE subscription = $1 AND seq < $2 AND (counts OR refunded)"
+                    " ORDER BY seq DESC, refunded DESC LIMIT 1), false) AS cleared"};
 static const struct pg_stmt ungrant_stmt = {
     "fold_ungrant", "UPDATE subscription SET payment_id = NULL, seq = 0 WHERE id = $1"};
 
@@ -155,12 +159,29 @@ static int write_grant(struct pg_conn *conn, const char *id, const PGresult *top
     return pg_run(conn, &granted_stmt, PG_PARAMS(pg_text(top, 0, "payment_id")), NULL, err);
 }
 
+/* What was paid back is gone with what was used of it: who buys again pays the whole price. */
+static int judge_cleared(struct pg_conn *conn, const struct record *old, const PGresult *top,
+                         bool *out, struct err *err)
+{
+    AUTO_PG_RESULT PGresult *row = NULL;
+    *out = false;
+    if (old->payment[0] != '\0')
+        return 0;
+    if (pg_run(conn, &cleared_stmt, PG_PARAMS(old->pub.id, pg_text(top, 0, "seq")), &row, err))
+        return -1;
+    *out = pg_bool(row, 0, "cleared");
+    return 0;
+}
+
 /* An upgrade that begins inside the old grant takes along what was used of it. */
 static int carry_over(struct pg_conn *conn, const struct record *old, const PGresult *top,
                       int64_t now, struct err *err)
 {
     int64_t start = pg_int(top, 0, "start_at"), expiry = pg_int(top, 0, "expires_at");
-    if (old->pub.expiry <= start)
+    bool cleared;
+    if (judge_cleared(conn, old, top, &cleared, err))
+        return -1;
+    if (cleared || old->pub.expiry <= start)
         return 0;
     struct period from = period_at(old->pub.start, old->pub.expiry, old->period_seconds, now);
     struct period to = period_at(start, expiry, pg_int(top, 0, "period_seconds"), now);

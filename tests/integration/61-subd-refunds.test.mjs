@@ -29,10 +29,10 @@ class Slot {
     this.payments = [];
   }
 
-  add(state, { seq = this.payments.length + 1, revision = 1, service = 'api' } = {}) {
+  add(state, { seq = this.payments.length + 1, revision = 1, service = 'api', start = START } = {}) {
     const payment = { id: `0x${hex(32)}`, seq, revision, state };
     this.payments.push(payment);
-    run(site.paymentRow({ ...payment, subscriber: this.subscriber, service, plan: seq, start: START, expires: START + MONTH }));
+    run(site.paymentRow({ ...payment, subscriber: this.subscriber, service, plan: seq, start, expires: start + MONTH }));
     return payment;
   }
 
@@ -105,6 +105,27 @@ test('a payment that was refunded before it was ever confirmed ends what it was 
   assert.equal((await slot.record()).state, 'suspended');
   await slot.move(renewal, 'seen'); // its refund left the chain
   assert.deepEqual([(await slot.record()).state, (await slot.record()).tier], ['active', 'small']);
+});
+
+test('what is bought after a refund is whole, although what was refunded was used up', async () => {
+  const slot = new Slot();
+  const first = slot.add('seen');
+  await slot.move(first, 'confirmed');
+  run(`INSERT INTO subscriptions.quota (subscription, period, granted_requests, used_requests) VALUES ('${slot.id}', ${START}, 100, 100)`);
+  await slot.move(first, 'refunded');
+  const anew = slot.add('seen', { seq: 3, start: START + 10 });
+  await slot.move(anew, 'confirmed');
+  const used = (start) => postgres.rows(`SELECT used_requests::int AS n FROM subscriptions.quota WHERE subscription = '${slot.id}' AND period = ${start}`)[0]?.n ?? 0;
+  assert.equal(used(START + 10), 0);
+  // An upgrade of it takes along what it has used, and not what was refunded.
+  run(`INSERT INTO subscriptions.quota (subscription, period, granted_requests, used_requests) VALUES ('${slot.id}', ${START + 10}, 7, 7)
+    ON CONFLICT (subscription, period) DO UPDATE SET granted_requests = 7, used_requests = 7`);
+  const upgrade = slot.add('seen', { seq: 4, start: START + 20 });
+  await slot.move(upgrade, 'confirmed');
+  assert.equal(used(START + 20), 7);
+  run(`UPDATE subscriptions.quota SET granted_requests = 9, used_requests = 9 WHERE subscription = '${slot.id}' AND period = ${START + 20}`);
+  await slot.move(upgrade, 'orphaned'); // and back again: nothing is given away
+  assert.equal(used(START + 10), 9);
 });
 
 test('a refund of what we do not sell is answered and makes nothing', async () => {
