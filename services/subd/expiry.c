@@ -1,8 +1,10 @@
 /* Wakes at the next end, and at least each second, since another instance may have made an earlier
- * one. Rows that somebody works on are skipped and come up at the next turn. */
+ * one. Rows that somebody works on are skipped and come up at the next turn. An end needs this
+ * machine's clock and the database's; what was ended all the same before its time comes back. */
 #include "services/subd/expiry.h"
 
 #include "libcommon/log.h"
+#include "services/subd/gauges.h"
 #include "services/subd/record.h"
 #include "services/subd/state.h"
 #include "services/subd/ticker.h"
@@ -11,6 +13,7 @@
 #define POLL_MS   1000
 #define BUSY_MS   10 /* somebody works on what is due */
 #define RETAIN_MS (10 * 60 * 1000)
+#define EARLY_S   60 /* by how much a clock was wrong: less is what clocks differ by */
 
 struct expiry {
     struct subd *subd;
@@ -20,21 +23,34 @@ struct expiry {
 
 static const struct pg_stmt due_stmt = {
     "expiry_due", "SELECT " RECORD_COLUMNS " FROM subscription WHERE state = 'active'"
-                  " AND expires_at <= $1 ORDER BY expires_at LIMIT 64 FOR UPDATE SKIP LOCKED"};
+                  " AND expires_at <= $1 AND expires_at <= extract(epoch FROM now())"
+                  " ORDER BY expires_at LIMIT 64 FOR UPDATE SKIP LOCKED"};
+static const struct pg_stmt early_stmt = {
+    "expiry_early", "SELECT " RECORD_COLUMNS " FROM subscription WHERE state = 'expired'"
+                    " AND expires_at > $1 AND payment_id IS NOT NULL"
+                    " ORDER BY expires_at LIMIT 64 FOR UPDATE SKIP LOCKED"};
 static const struct pg_stmt next_stmt = {
     "expiry_next", "SELECT coalesce(min(expires_at), 0) AS next FROM subscription"
                    " WHERE state = 'active'"};
 
-static int end_rows(struct pg_conn *conn, const PGresult *rows, int64_t now,
-                    struct record ended[BATCH], int *count, struct err *err)
+/* What one turn does: rows that a statement finds, and what happens to them. */
+struct turn {
+    const struct pg_stmt *find;
+    enum sub_state from;
+    enum state_event event;
+    int64_t now, limit;
+};
+
+static int move_rows(struct pg_conn *conn, const PGresult *rows, const struct turn *turn,
+                     struct record moved[BATCH], int *count, struct err *err)
 {
     enum sub_state to;
     *count = 0;
     for (int row = 0; row < PQntuples(rows) && row < BATCH; row++) {
-        struct record *record = &ended[*count];
-        if (record_read(rows, row, now, record, err))
+        struct record *record = &moved[*count];
+        if (record_read(rows, row, turn->now, record, err))
             return -1;
-        if (state_transition(record->pub.state, STATE_LAPSED, &to))
+        if (state_transition(record->pub.state, turn->event, &to))
             continue;
         if (record_move(conn, record, to, err))
             return -1;
@@ -43,31 +59,58 @@ static int end_rows(struct pg_conn *conn, const PGresult *rows, int64_t now,
     return 0;
 }
 
-static int end_due(struct pg_conn *conn, int64_t now, struct record ended[BATCH], int *count,
-                   struct err *err)
+static int move_found(struct pg_conn *conn, const struct turn *turn, struct record moved[BATCH],
+                      int *count, struct err *err)
 {
     AUTO_PG_RESULT PGresult *rows = NULL;
-    if (pg_begin(conn, err) || pg_run(conn, &due_stmt, PG_PARAMS(pg_num(now).s), &rows, err) ||
-        end_rows(conn, rows, now, ended, count, err) || pg_commit(conn, err)) {
+    if (pg_begin(conn, err) ||
+        pg_run(conn, turn->find, PG_PARAMS(pg_num(turn->limit).s), &rows, err) ||
+        move_rows(conn, rows, turn, moved, count, err) || pg_commit(conn, err)) {
         pg_rollback(conn);
         return -1;
     }
     return 0;
 }
 
+static int take_turn(struct subd *subd, struct pg_conn *conn, const struct turn *turn, int *count,
+                     struct err *err)
+{
+    AUTO_FREE struct record *records = mem_array(BATCH, sizeof(*records));
+    if (move_found(conn, turn, records, count, err))
+        return -1;
+    for (int i = 0; i < *count; i++)
+        state_announce(subd->metrics, records[i].pub.id, records[i].pub.version, turn->from,
+                       records[i].pub.state, turn->event);
+    if (*count)
+        subd_changed(subd);
+    return 0;
+}
+
+/* A clock that was ahead, of this machine or another instance's, cost nobody what is paid for. */
+static int bring_back(struct subd *subd, struct pg_conn *conn, int64_t now, struct err *err)
+{
+    const struct turn turn = {&early_stmt, SUB_EXPIRED, STATE_PAID, now, now + EARLY_S};
+    int count;
+    if (take_turn(subd, conn, &turn, &count, err))
+        return -1;
+    if (count == 0)
+        return 0;
+    metrics_count(subd->metrics, GAUGES_ALERTS, "ended-early", NULL);
+    log_error("subscriptions had been ended before their time, and are active again: a clock was "
+              "wrong",
+              LOG_INT(COUNT, count));
+    return 0;
+}
+
 int expiry_run(struct subd *subd, struct pg_conn *conn, int64_t now, int *ended, int64_t *next,
                struct err *err)
 {
+    const struct turn turn = {&due_stmt, SUB_ACTIVE, STATE_LAPSED, now, now};
     AUTO_PG_RESULT PGresult *result = NULL;
-    AUTO_FREE struct record *records = mem_array(BATCH, sizeof(*records));
-    if (end_due(conn, now, records, ended, err) || pg_run(conn, &next_stmt, NULL, 0, &result, err))
+    if (take_turn(subd, conn, &turn, ended, err) || bring_back(subd, conn, now, err) ||
+        pg_run(conn, &next_stmt, NULL, 0, &result, err))
         return -1;
     *next = pg_int(result, 0, "next");
-    for (int i = 0; i < *ended; i++)
-        state_announce(subd->metrics, records[i].pub.id, records[i].pub.version, SUB_ACTIVE,
-                       records[i].pub.state, STATE_LAPSED);
-    if (*ended)
-        subd_changed(subd);
     return 0;
 }
 

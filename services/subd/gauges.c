@@ -46,7 +46,7 @@ const struct metric_desc gauges_table[GAUGES_COUNT] = {
         {"octroi_subd_alerts_total",
          METRIC_COUNTER,
          "what a person has to look at: malformed-batch, differing-batch, fenced-journal, "
-         "unknown-lease, stuck-batch, unknown-payment, paid-while-revoked",
+         "unknown-lease, stuck-batch, unknown-payment, paid-while-revoked, ended-early",
          {"what"},
          0},
     [GAUGES_TOKENS] = {"octroi_subd_tokens_total",

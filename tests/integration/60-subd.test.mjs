@@ -339,6 +339,17 @@ test('a subscription ends on time, asked or not, and a new payment brings it bac
   assert.equal(sub.quota(), undefined);
 });
 
+test('what a wrong clock has ended before its time comes back', async () => {
+  const sub = await site.subscriber().active();
+  const before_ = await site.alerts('ended-early');
+  postgres.sql(`UPDATE subscriptions.subscription SET state = 'expired', version = version + 1 WHERE id = '${sub.id}'`);
+  const record = await sub.become('active', (r) => r.version === 3);
+  assert.equal(record.expiry, sub.start + MONTH);
+  await waitUntil('the change', () => site.changes(sub).find((change) => change.record.version === 3 && change.record.state === 'active'));
+  assert.equal(await site.alerts('ended-early'), before_ + 1);
+  assert.ok((await site.journal().lease(sub, 1)).requests === 1);
+});
+
 test('a payment whose time is over makes an expired subscription', async () => {
   const sub = site.subscriber();
   sub.pay({ start: now() - 100, expires: now() - 50 });
