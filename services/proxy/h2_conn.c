@@ -71,6 +71,25 @@ static int64_t now_ms(const struct h2 *h2)
     return worker_now_ms(h2->worker);
 }
 
+static void begin_anew(struct h2 *h2)
+{
+    h2->since_ms = now_ms(h2);
+    h2->taken = 0;
+}
+
+void h2_since(struct h2 *h2)
+{
+    if (h2->queue.len == 0)
+        begin_anew(h2);
+}
+
+uint64_t h2_least(const struct h2 *h2, int64_t idle_ms)
+{
+    int64_t rate = h2->worker->priv->generation->config->limits.min_rate;
+    int64_t least = rate * idle_ms / 1000;
+    return least > 1 ? (uint64_t)least : 1;
+}
+
 static void return_out(struct h2 *h2)
 {
     struct h2_worker *shared = h2_shared(h2->worker);
@@ -132,7 +151,7 @@ void h2_write(struct h2 *h2)
     }
     if (h2->queue.len && !h2->notified) {
         h2->notified = true;
-        h2->since_ms = now_ms(h2);
+        begin_anew(h2);
         h2o_socket_notify_write(h2->io.sock, on_writable);
     }
 }
@@ -142,20 +161,27 @@ static void set_timer(struct h2 *h2, int64_t due_ms)
     timer_set(&h2->worker->priv->timers, &h2->timer, due_ms);
 }
 
-static void arm(struct h2 *h2)
+static int64_t due_of(const struct h2 *h2)
 {
     const struct timeouts_config *timeouts = h2_timeouts(h2);
     if (h2->queue.len)
-        set_timer(h2, h2->since_ms + timeouts->response_write_idle);
-    else if (h2->block)
-        set_timer(h2, h2->since_ms + timeouts->request_head);
-    else if (h2->goaway == 1)
-        set_timer(h2, h2->since_ms + GOAWAY_MS);
-    else if (h2->stream_count == 0)
-        set_timer(h2,
-                  h2->since_ms + (h2->first ? timeouts->request_head : timeouts->keepalive_idle));
-    else
+        return h2->since_ms + timeouts->response_write_idle;
+    if (h2->block)
+        return h2->since_ms + timeouts->request_head;
+    if (h2->goaway == 1)
+        return h2->since_ms + GOAWAY_MS;
+    if (h2->stream_count == 0)
+        return h2->since_ms + (h2->first ? timeouts->request_head : timeouts->keepalive_idle);
+    return TIMER_NEVER;
+}
+
+static void arm(struct h2 *h2)
+{
+    int64_t due_ms = due_of(h2);
+    if (due_ms == TIMER_NEVER)
         timer_clear(&h2->timer);
+    else
+        set_timer(h2, due_ms);
 }
 
 static void on_read(h2o_socket_t *sock, const char *err);
@@ -249,8 +275,9 @@ static void on_writable(h2o_socket_t *sock, const char *err)
         close_connection(h2);
         return;
     }
-    if (h2->queue.len < before)
-        h2->since_ms = now_ms(h2);
+    h2->taken += before - h2->queue.len;
+    if (h2->queue.len == 0 || h2->taken >= h2_least(h2, h2_timeouts(h2)->response_write_idle))
+        begin_anew(h2);
     if (h2->queue.len) {
         h2->notified = true;
         h2o_socket_notify_write(sock, on_writable);
@@ -304,6 +331,10 @@ static void on_read(h2o_socket_t *sock, const char *err)
 static void on_timeout(struct timer *timer)
 {
     struct h2 *h2 = H2O_STRUCT_FROM_MEMBER(struct h2, timer, timer);
+    if (h2->state == H2_OPEN && due_of(h2) > now_ms(h2)) { /* it has spoken in this very turn */
+        arm(h2);
+        return;
+    }
     if (h2->state == H2_LINGER || h2->queue.len) {
         close_connection(h2);
         return;
@@ -314,6 +345,16 @@ static void on_timeout(struct timer *timer)
         h2->goaway = 2;
     else
         h2_fail(h2, NGHTTP2_NO_ERROR, NULL);
+    h2_mark(h2);
+}
+
+/* A warning first, for requests that are on their way. */
+static void begin_drain(struct h2 *h2)
+{
+    h2->goaway = 1;
+    h2_since(h2);
+    nghttp2_submit_shutdown_notice(h2->session);
+    nghttp2_submit_ping(h2->session, NGHTTP2_FLAG_NONE, NULL);
     h2_mark(h2);
 }
 
@@ -341,6 +382,8 @@ void h2_new(struct worker *worker, struct io io, const struct peer *peer, const 
         return;
     }
     h2o_socket_read_start(h2->io.sock, on_read);
+    if (atomic_load_explicit(&worker->priv->proxy->draining, memory_order_relaxed))
+        begin_drain(h2);
     if (early_len)
         feed(h2, early, early_len);
     h2_mark(h2);
@@ -349,15 +392,9 @@ void h2_new(struct worker *worker, struct io io, const struct peer *peer, const 
 void h2_drain_all(struct worker *worker)
 {
     struct h2_worker *shared = worker->priv->h2;
-    for (struct h2 *h2 = shared ? shared->connections : NULL; h2; h2 = h2->next) {
-        if (h2->state != H2_OPEN || h2->goaway)
-            continue;
-        h2->goaway = 1;
-        h2->since_ms = now_ms(h2);
-        nghttp2_submit_shutdown_notice(h2->session);
-        nghttp2_submit_ping(h2->session, NGHTTP2_FLAG_NONE, NULL);
-        h2_mark(h2);
-    }
+    for (struct h2 *h2 = shared ? shared->connections : NULL; h2; h2 = h2->next)
+        if (h2->state == H2_OPEN && !h2->goaway)
+            begin_drain(h2);
 }
 
 void h2_close_all(struct worker *worker)

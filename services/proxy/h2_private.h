@@ -20,6 +20,9 @@
 #define H2_OUT_SIZE    (96 * 1024) /* frames of a turn, before they are written */
 #define H2_OUT_HIGH    (64 * 1024) /* and then they are written before its end */
 
+/* What the timer of a stream watches: the client has to take, or to send. */
+enum h2_wait { H2_WAITS_NOT, H2_WAITS_WRITE, H2_WAITS_BODY };
+
 struct h2_stream {
     struct h2 *h2;
     int32_t id;
@@ -30,8 +33,9 @@ struct h2_stream {
     struct io_queue in, out;
     size_t unreturned;          /* of `in`: not given back to the connection's window yet */
     const char *piece;          /* of the response, valid during a call: goes before it is queued */
-    size_t piece_len, progress; /* progress: bytes of the response since the timer was set */
-    uint64_t conn_sent;         /* what the connection had sent then */
+    size_t piece_len;
+    uint64_t progress;             /* bytes of what the timer waits for, since it was set */
+    uint64_t conn_sent;            /* what the connection had sent then */
     h2o_iovec_t trailers;       /* of the request, in the exchange's pool */
     h2o_iovec_t response_trailers; /* lines; owned */
     bool touched, begun, input, drained, closed;
@@ -42,8 +46,8 @@ struct h2_stream {
     bool starved;      /* the frames of a turn were full: h2_pump asks again */
     bool throttled;    /* the origin waits for upstream_drained */
     bool pulled;       /* the end of the request was handed on */
-    bool stalled;      /* the timer watches what the client does not take */
     bool tunnel;       /* extended CONNECT */
+    enum h2_wait waits_for;
 };
 
 enum h2_state { H2_OPEN, H2_LINGER, H2_CLOSED };
@@ -65,7 +69,8 @@ struct h2 {
     size_t out_len;
     struct io_queue queue; /* what the socket did not take */
     struct h2_guard guard;
-    int64_t since_ms; /* begin of what the timer watches */
+    int64_t since_ms; /* begin of what the timer watches: h2_since */
+    uint64_t taken;   /* of `queue`, since then */
     size_t lingered;
     uint32_t error;            /* to close with, where it is failing */
     const char *blame;         /* metric label of the abuse, or NULL */
@@ -119,6 +124,11 @@ struct h2_worker *h2_shared(struct worker *worker);
 /* Closes the connection at the end of the turn. `blame`: NULL, or what it did. */
 void h2_fail(struct h2 *h2, uint32_t error, const char *blame);
 void h2_charge(struct h2 *h2, enum h2_cost cost);
+
+/* What the timer watches begins now; a client that does not take what waits for it is watched on. */
+void h2_since(struct h2 *h2);
+/* Bytes that have to pass within an idle time, for it to begin anew. */
+uint64_t h2_least(const struct h2 *h2, int64_t idle_ms);
 
 static inline const struct timeouts_config *h2_timeouts(const struct h2 *h2)
 {

@@ -96,7 +96,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
         note_opened(h2, frame->hd.stream_id);
     }
     h2_block_begin(h2->block, frame->headers.cat != NGHTTP2_HCAT_REQUEST);
-    h2->since_ms = worker_now_ms(h2->worker);
+    h2_since(h2);
     return 0;
 }
 
@@ -170,7 +170,7 @@ static void on_headers(struct h2 *h2, const nghttp2_frame *frame)
     if (stream)
         h2_stream_head(stream);
     return_block(h2);
-    h2->since_ms = worker_now_ms(h2->worker);
+    h2_since(h2);
 }
 
 static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *data)
@@ -203,6 +203,8 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
         return 0;
     }
     io_queue_add(&stream->in, (const char *)bytes, len);
+    if (stream->waits_for == H2_WAITS_BODY)
+        stream->progress += len;
     h2->held += len;
     if (h2->held <= H2_HELD_MAX)
         nghttp2_session_consume_connection(session, len);
@@ -279,11 +281,12 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
         stream->piece += len - n;
         stream->piece_len -= len - n;
     }
-    stream->progress += len;
     h2->sent += len;
     h2->sent_id = stream->id;
-    if (stream->stalled)
+    if (stream->waits_for == H2_WAITS_WRITE) {
+        stream->progress += len;
         h2_stream_touch(stream);
+    }
     if (stream->throttled && stream->out.len <= H2_STREAM_LOW) {
         stream->drained = true;
         h2_stream_touch(stream);

@@ -9,7 +9,6 @@
 #define SPARE_MAX 256
 #define LINGER_MS                                                                                  \
     200 /* answered before its end: some clients drop an answer that RST_STREAM follows */
-#define PROGRESS_MIN 1024 /* fewer bytes taken do not count as progress: tiny windows */
 
 void h2_stream_touch(struct h2_stream *stream)
 {
@@ -73,7 +72,7 @@ static void free_stream(struct h2_stream *stream)
     if (stream->next)
         stream->next->link = stream->link;
     if (--h2->stream_count == 0)
-        h2->since_ms = worker_now_ms(h2->worker);
+        h2_since(h2);
     if (shared->spare_count == SPARE_MAX) {
         free(stream);
         return;
@@ -164,30 +163,38 @@ static void choose_body(struct h2_stream *stream)
     exchange->body_ended = false;
 }
 
+/* A drip does not move the deadline (limits.min_rate). A body whose answer is under way already may
+ * be a conversation, in which silence is allowed as long as the origin speaks. */
+static void wait_for(struct h2_stream *stream, enum h2_wait wait, int64_t idle_ms)
+{
+    struct h2 *h2 = stream->h2;
+    bool talks = wait == H2_WAITS_BODY && stream->exchange->responded;
+    if (stream->waits_for == wait && !talks && stream->progress < h2_least(h2, idle_ms))
+        return;
+    stream->waits_for = wait;
+    stream->progress = 0;
+    stream->conn_sent = h2->sent;
+    timer_set(&h2->worker->priv->timers, &stream->timer, worker_now_ms(h2->worker) + idle_ms);
+}
+
 static void arm(struct h2_stream *stream)
 {
     struct h2 *h2 = stream->h2;
-    struct timer_wheel *wheel = &h2->worker->priv->timers;
-    int64_t now_ms = worker_now_ms(h2->worker);
     bool waits = stream->exchange && stream->exchange->body != BODY_NONE && !stream->tunnel &&
                  !stream->remote_ended && stream->in.len == 0;
     if (stream->sent && !stream->exchange) {
         if (!stream->lingers)
-            timer_set(wheel, &stream->timer, now_ms + LINGER_MS);
+            timer_set(&h2->worker->priv->timers, &stream->timer,
+                      worker_now_ms(h2->worker) + LINGER_MS);
         stream->lingers = true;
-        return;
-    }
-    if (stream->out.len && stream->stalled && stream->progress < PROGRESS_MIN)
-        return;
-    stream->stalled = stream->out.len > 0;
-    stream->progress = 0;
-    stream->conn_sent = h2->sent;
-    if (stream->stalled)
-        timer_set(wheel, &stream->timer, now_ms + h2_timeouts(h2)->response_write_idle);
-    else if (waits)
-        timer_set(wheel, &stream->timer, now_ms + h2_timeouts(h2)->request_body_idle);
-    else
+    } else if (stream->out.len) {
+        wait_for(stream, H2_WAITS_WRITE, h2_timeouts(h2)->response_write_idle);
+    } else if (waits) {
+        wait_for(stream, H2_WAITS_BODY, h2_timeouts(h2)->request_body_idle);
+    } else {
+        stream->waits_for = H2_WAITS_NOT;
         timer_clear(&stream->timer);
+    }
 }
 
 /* The client takes what other streams have for it, and would take this one's: it only waits for its
@@ -195,7 +202,8 @@ static void arm(struct h2_stream *stream)
 static bool waits_for_others(const struct h2_stream *stream)
 {
     const struct h2 *h2 = stream->h2;
-    return stream->out.len && h2->sent - stream->conn_sent >= PROGRESS_MIN &&
+    uint64_t least = h2_least(h2, h2_timeouts(h2)->response_write_idle);
+    return stream->out.len && h2->sent - stream->conn_sent >= least &&
            nghttp2_session_get_stream_remote_window_size(h2->session, stream->id) > 0;
 }
 
@@ -205,7 +213,7 @@ static void on_timeout(struct timer *timer)
     struct exchange *exchange = stream->exchange;
     h2_mark(stream->h2);
     if (waits_for_others(stream)) {
-        stream->stalled = false;
+        stream->waits_for = H2_WAITS_NOT;
         arm(stream);
         return;
     }

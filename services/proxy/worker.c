@@ -118,7 +118,9 @@ static void turn(struct worker *worker)
     priv->turn++;
     atomic_store_explicit(&priv->turn_ns, 0, memory_order_relaxed);
     int32_t wait = timer_wait_ms(&priv->timers, worker_now_ms(worker), WAIT_MAX_MS);
-    h2o_evloop_run(worker->loop, wait); /* -1 is EINTR */
+    /* Interrupted (the process was stopped, say): what came in is looked at before the timers. */
+    if (h2o_evloop_run(worker->loop, wait))
+        h2o_evloop_run(worker->loop, 0);
     worker_tick(worker);
     timer_run(&priv->timers, worker_now_ms(worker));
     h2_turn_end(worker);
