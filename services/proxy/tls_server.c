@@ -144,16 +144,44 @@ static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *len,
     return SSL_TLSEXT_ERR_OK;
 }
 
-/* A session of one policy is none of another: it may have been made without a certificate. */
+static int add_authorities(EVP_MD_CTX *digest, const SSL_CTX *ctx)
+{
+    unsigned char id[EVP_MAX_MD_SIZE];
+    unsigned len;
+    STACK_OF(X509) *all = X509_STORE_get1_all_certs(SSL_CTX_get_cert_store(ctx));
+    int ok = all != NULL;
+    for (int i = 0; ok && i < sk_X509_num(all); i++)
+        ok = X509_digest(sk_X509_value(all, i), EVP_sha256(), id, &len) &&
+             EVP_DigestUpdate(digest, id, len);
+    sk_X509_pop_free(all, X509_free);
+    return ok;
+}
+
+/* A session of one policy is none of another: it may have been made without a certificate, or with
+ * that of an authority that is trusted no more. */
 static int set_session_policy(SSL_CTX *ctx, const struct listener_tls_config *config)
 {
     unsigned char id[EVP_MAX_MD_SIZE];
     unsigned len = 0;
-    AUTO_FREE char *text = mem_printf("%d %s", config->client_auth, config->client_ca);
-    return EVP_Digest(text, strlen(text), id, &len, EVP_sha256(), NULL) &&
-                   SSL_CTX_set_session_id_context(ctx, id, len)
-               ? 0
-               : -1;
+    EVP_MD_CTX *digest = EVP_MD_CTX_new();
+    int ok = digest && EVP_DigestInit_ex2(digest, EVP_sha256(), NULL) &&
+             EVP_DigestUpdate(digest, &config->client_auth, sizeof(config->client_auth)) &&
+             add_authorities(digest, ctx) && EVP_DigestFinal_ex(digest, id, &len) &&
+             SSL_CTX_set_session_id_context(ctx, id, len);
+    EVP_MD_CTX_free(digest);
+    return ok ? 0 : -1;
+}
+
+/* A resumed session is not verified again: one whose certificate has expired meanwhile is none. */
+static SSL_TICKET_RETURN on_ticket_opened(SSL *ssl, SSL_SESSION *session, const unsigned char *name,
+                                          size_t name_len, SSL_TICKET_STATUS status, void *arg)
+{
+    const X509 *certificate = session ? SSL_SESSION_get0_peer(session) : NULL;
+    (void)ssl, (void)name, (void)name_len, (void)arg;
+    if ((status != SSL_TICKET_SUCCESS && status != SSL_TICKET_SUCCESS_RENEW) ||
+        (certificate && X509_cmp_current_time(X509_get0_notAfter(certificate)) < 0))
+        return SSL_TICKET_RETURN_IGNORE_RENEW;
+    return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
 }
 
 static int set_client_auth(SSL_CTX *ctx, const struct listener_tls_config *config, struct err *err)
@@ -170,6 +198,7 @@ static int set_client_auth(SSL_CTX *ctx, const struct listener_tls_config *confi
     if (config->client_auth == CLIENT_AUTH_REQUIRED)
         mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
     SSL_CTX_set_verify(ctx, mode, NULL);
+    SSL_CTX_set_session_ticket_cb(ctx, NULL, on_ticket_opened, NULL);
     return 0;
 }
 
@@ -186,9 +215,9 @@ static int configure(SSL_CTX *ctx, const struct listener_tls_config *config, boo
     SSL_CTX_set_tlsext_servername_arg(ctx, server);
     if (http)
         SSL_CTX_set_alpn_select_cb(ctx, on_alpn, NULL);
-    if (set_session_policy(ctx, config))
-        return err_set(err, "TLS: %s", tls_context_why());
-    return set_client_auth(ctx, config, err);
+    if (set_client_auth(ctx, config, err))
+        return -1;
+    return set_session_policy(ctx, config) ? err_set(err, "TLS: %s", tls_context_why()) : 0;
 }
 
 static int add_context(struct tls_server *server, const struct listener_tls_config *config,

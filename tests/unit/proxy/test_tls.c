@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -30,7 +31,7 @@ struct files {
     char certificate[64], key[64];
 };
 
-static struct files authority, first, second, unnamed;
+static struct files authority, first, second, unnamed, visitor, other_authority;
 
 static void add_extension(X509 *certificate, int nid, const char *value)
 {
@@ -40,14 +41,14 @@ static void add_extension(X509 *certificate, int nid, const char *value)
     X509_EXTENSION_free(extension);
 }
 
-static X509 *draft(EVP_PKEY *key, const char *name, const char *names)
+static X509 *draft(EVP_PKEY *key, const char *name, const char *names, long lives_s)
 {
     static long serial = 1;
     X509 *certificate = X509_new();
     X509_set_version(certificate, X509_VERSION_3);
     ASN1_INTEGER_set(X509_get_serialNumber(certificate), serial++);
     X509_gmtime_adj(X509_getm_notBefore(certificate), -60);
-    X509_gmtime_adj(X509_getm_notAfter(certificate), 3600);
+    X509_gmtime_adj(X509_getm_notAfter(certificate), lives_s);
     X509_set_pubkey(certificate, key);
     X509_NAME_add_entry_by_txt(X509_get_subject_name(certificate), "CN", MBSTRING_ASC,
                                (const unsigned char *)name, -1, -1, 0);
@@ -68,10 +69,39 @@ static void save(struct files *files, const char *name, X509 *certificate, EVP_P
     fclose(file);
 }
 
+static void issue(struct files *files, const char *name, const char *names, long lives_s)
+{
+    FILE *file = fopen(authority.certificate, "r");
+    X509 *ca = PEM_read_X509(file, NULL, NULL, NULL);
+    fclose(file);
+    file = fopen(authority.key, "r");
+    EVP_PKEY *ca_key = PEM_read_PrivateKey(file, NULL, NULL, NULL);
+    fclose(file);
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    X509 *certificate = draft(key, name, names, lives_s);
+    X509_set_issuer_name(certificate, X509_get_subject_name(ca));
+    X509_sign(certificate, ca_key, EVP_sha256());
+    save(files, name, certificate, key);
+    X509_free(certificate);
+    EVP_PKEY_free(key);
+    X509_free(ca);
+    EVP_PKEY_free(ca_key);
+}
+
+static void make_authority(struct files *files, const char *name)
+{
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    X509 *ca = draft(key, "authority", NULL, 3600);
+    add_extension(ca, NID_basic_constraints, "critical,CA:TRUE");
+    X509_set_issuer_name(ca, X509_get_subject_name(ca));
+    X509_sign(ca, key, EVP_sha256());
+    save(files, name, ca, key);
+    X509_free(ca);
+    EVP_PKEY_free(key);
+}
+
 static int make_files(void **state)
 {
-    EVP_PKEY *ca_key = EVP_EC_gen("P-256");
-    X509 *ca = draft(ca_key, "authority", NULL);
 
     const struct {
         struct files *files;
@@ -82,27 +112,17 @@ static int make_files(void **state)
 
     (void)state;
     assert_non_null(mkdtemp(dir));
-    add_extension(ca, NID_basic_constraints, "critical,CA:TRUE");
-    X509_set_issuer_name(ca, X509_get_subject_name(ca));
-    X509_sign(ca, ca_key, EVP_sha256());
-    save(&authority, "authority", ca, ca_key);
-    for (size_t i = 0; i < ARRAY_LEN(leaves); i++) {
-        EVP_PKEY *key = EVP_EC_gen("P-256");
-        X509 *certificate = draft(key, leaves[i].name, leaves[i].names);
-        X509_set_issuer_name(certificate, X509_get_subject_name(ca));
-        X509_sign(certificate, ca_key, EVP_sha256());
-        save(leaves[i].files, leaves[i].name, certificate, key);
-        X509_free(certificate);
-        EVP_PKEY_free(key);
-    }
-    X509_free(ca);
-    EVP_PKEY_free(ca_key);
+    make_authority(&authority, "authority");
+    make_authority(&other_authority, "other"); /* of the same name, with another key */
+    for (size_t i = 0; i < ARRAY_LEN(leaves); i++)
+        issue(leaves[i].files, leaves[i].name, leaves[i].names, 3600);
     return 0;
 }
 
 static int remove_files(void **state)
 {
-    const struct files *const all[] = {&authority, &first, &second, &unnamed};
+    const struct files *const all[] = {&authority, &first,   &second,
+                                       &unnamed,   &visitor, &other_authority};
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(all); i++) {
         unlink(all[i]->certificate);
@@ -503,6 +523,85 @@ static void tickets_outlive_their_context(void **state)
     tls_tickets_free(&others);
 }
 
+static struct tls_server *asking_server(struct tls_tickets *tickets, const char *client_ca)
+{
+    struct listener_tls_config config = {.certificate = first.certificate,
+                                         .key = first.key,
+                                         .client_auth = CLIENT_AUTH_OPTIONAL,
+                                         .client_ca = client_ca};
+    struct tls_server *server;
+    struct err err;
+    if (tls_server_new(&config, true, tickets, &server, &err))
+        fail_msg("%s", err.msg);
+    return server;
+}
+
+static void setup_visit(struct fixture *fixture, const char *client_ca)
+{
+    struct backend_tls_config config = {authority.certificate, "first.test", visitor.certificate,
+                                        visitor.key};
+    struct err err;
+    fixture->tickets = tls_tickets_new(clock_s);
+    fixture->server = asking_server(fixture->tickets, client_ca);
+    if (tls_origin_new(&config, "127.0.0.1", &fixture->origin, &err))
+        fail_msg("%s", err.msg);
+}
+
+static void copy_file(const char *from, const char *to)
+{
+    char text[4096];
+    FILE *in = fopen(from, "r"), *out = fopen(to, "w");
+    fwrite(text, 1, fread(text, 1, sizeof(text), in), out);
+    fclose(in);
+    fclose(out);
+}
+
+/* A reload with another authority in the same file: the session would let in whom it does not
+ * trust. */
+static void a_session_is_none_of_other_authorities(void **state)
+{
+    struct fixture fixture;
+    struct pair pair;
+    char path[64];
+    (void)state;
+    snprintf(path, sizeof(path), "%s/clients.pem", dir);
+    issue(&visitor, "visitor", NULL, 3600);
+    copy_file(authority.certificate, path);
+    setup_visit(&fixture, path);
+    assert_false(resumed(&fixture, 0));
+    assert_true(resumed(&fixture, 0));
+    tls_server_unref(&fixture.server);
+    fixture.server = asking_server(fixture.tickets, path);
+    assert_true(resumed(&fixture, 0));
+    copy_file(other_authority.certificate, path);
+    tls_server_unref(&fixture.server);
+    fixture.server = asking_server(fixture.tickets, path);
+    pair_open(&pair, fixture.server, fixture.origin);
+    assert_false(shake(&pair));
+    pair_close(&pair);
+    unlink(path);
+    teardown(&fixture);
+}
+
+/* Whoever comes back each day would be let in for good. */
+static void a_session_ends_with_its_certificate(void **state)
+{
+    struct fixture fixture;
+    struct pair pair;
+    struct timespec pause = {.tv_nsec = 50 * 1000000};
+    (void)state;
+    issue(&visitor, "visitor", NULL, 3);
+    time_t over_s = time(NULL) + 3;
+    setup_visit(&fixture, authority.certificate);
+    assert_false(resumed(&fixture, 0));
+    while (time(NULL) <= over_s)
+        nanosleep(&pause, NULL);
+    pair_open(&pair, fixture.server, fixture.origin);
+    assert_false(shake(&pair));
+    pair_close(&pair);
+    teardown(&fixture);
+}
+
 /* The configuration is gone, the connection is not. */
 static void a_connection_keeps_its_context(void **state)
 {
@@ -533,6 +632,8 @@ int main(void)
         cmocka_unit_test(verification),
         cmocka_unit_test(tickets_live_for_three_keys),
         cmocka_unit_test(tickets_outlive_their_context),
+        cmocka_unit_test(a_session_is_none_of_other_authorities),
+        cmocka_unit_test(a_session_ends_with_its_certificate),
         cmocka_unit_test(a_connection_keeps_its_context),
     };
     return cmocka_run_group_tests(tests, make_files, remove_files);
