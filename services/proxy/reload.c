@@ -50,9 +50,9 @@ static void show(struct proxy *proxy)
     metric_set(metrics_cell(metrics, STATS_CONFIG_ALIVE, NULL), alive);
 }
 
-static uint64_t stamp_of(const struct proxy *proxy)
+static uint64_t stamp_of(const struct proxy *proxy, const struct proxy_config *config)
 {
-    return file_watch_stamp(service_config_path(proxy->service), proxy->generation->config);
+    return file_watch_stamp(service_config_path(proxy->service), config);
 }
 
 /* It owns its configuration from here. */
@@ -73,8 +73,10 @@ int reload_first(struct proxy *proxy, struct err *err)
     struct generation *generation;
     struct sockets added = {NULL, 0};
     unsigned workers;
+    const struct proxy_config *config = service_configuration(proxy->service);
     proxy->registry = registry_new();
-    if (generation_new(service_configuration(proxy->service), proxy->registry, &generation, err))
+    file_watch_know(&proxy->watch, stamp_of(proxy, config));
+    if (generation_new(config, proxy->registry, &generation, err))
         return -1;
     if (config_worker_count(generation->config, &workers, err) ||
         sockets_open(&proxy->sockets, generation->config, workers, proxy->service, &added, err)) {
@@ -85,7 +87,6 @@ int reload_first(struct proxy *proxy, struct err *err)
     proxy->worker_count = workers;
     install(proxy, generation);
     sockets_join(&proxy->sockets, &added);
-    file_watch_know(&proxy->watch, stamp_of(proxy));
     return 0;
 }
 
@@ -122,7 +123,10 @@ int reload_take_over(struct proxy *proxy, const struct proxy_config *config, str
 {
     struct generation *generation;
     struct sockets added = {NULL, 0};
-    file_watch_know(&proxy->watch, stamp_of(proxy)); /* a refused one is not tried again */
+    /* What changes while it is read or taken over may have been read before. */
+    bool settled = stamp_of(proxy, proxy->generation->config) == proxy->watch.seen;
+    uint64_t stamp = stamp_of(proxy, config);
+    file_watch_know(&proxy->watch, proxy->watch.seen); /* a refused one is not tried again */
     if (check_fixed(proxy, config, err) ||
         generation_new(config, proxy->registry, &generation, err))
         return -1;
@@ -135,7 +139,7 @@ int reload_take_over(struct proxy *proxy, const struct proxy_config *config, str
     pool_set_resolve(generation->pools);
     install(proxy, generation);
     publish(proxy, &added);
-    file_watch_know(&proxy->watch, stamp_of(proxy));
+    file_watch_know(&proxy->watch, settled ? stamp : 0);
     log_info("configuration taken over", LOG_UINT(VERSION, generation->version));
     return 0;
 }
@@ -158,7 +162,8 @@ static void reap(struct proxy *proxy)
 void reload_tick(struct proxy *proxy)
 {
     reap(proxy);
-    if (proxy->generation->config->watch && file_watch_look(&proxy->watch, stamp_of(proxy)))
+    proxy->watch.seen = stamp_of(proxy, proxy->generation->config);
+    if (proxy->generation->config->watch && file_watch_look(&proxy->watch, proxy->watch.seen))
         service_reload(proxy->service);
 }
 

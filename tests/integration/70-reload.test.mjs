@@ -1,9 +1,12 @@
 // A configuration changes while the proxy serves: nothing is dropped, nothing that was learnt is lost, and what is wrong is refused whole.
 import assert from 'node:assert/strict';
-import { renameSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { readFileSync, readdirSync, readlinkSync, renameSync, writeFileSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 
+import { Authority } from '../support/certificates.mjs';
 import { canConnect, freePort, removeDirectory, temporaryDirectory, waitUntil } from '../support/process.mjs';
 import { RawOrigin, answering, ask, connect, ok } from '../support/raw.mjs';
 import { Service } from '../support/service.mjs';
@@ -251,6 +254,41 @@ describe('watch', () => {
     write({ more: 'watch: true' });
     await waitUntil('the right one', async () => (await version()) === 2);
     assert.equal(await reloads('refused'), 1);
+  });
+});
+
+describe('watch, while a configuration is taken over', () => {
+  // A certificate that is a pipe holds the proxy up where it reads it.
+  test('a change that comes meanwhile is not lost', async () => {
+    const certificate = new Authority(dir, 'pipe').issue('pipe', ['DNS:test']);
+    const pipe = join(dir, 'pipe.fifo');
+    execFileSync('mkfifo', [pipe]);
+    const tlsPort = await freePort();
+    await start({ more: 'watch: true' });
+    const open = () => readdirSync(`/proc/${proxy.pid}/fd`).some((fd) => {
+      try {
+        return readlinkSync(`/proc/${proxy.pid}/fd/${fd}`) === pipe;
+      } catch {
+        return false;
+      }
+    });
+    const feed = async () => {
+      await writeFile(pipe, readFileSync(certificate.certificate));
+      await waitUntil('the pipe to be read', () => !open());
+    };
+    try {
+      write({ more: 'watch: true', listeners: `[{ address: "127.0.0.1:${port}" }, { address: "127.0.0.1:${tlsPort}", tls: { certificate: "${pipe}", key: "${certificate.key}" } }]` });
+      await feed();
+      const next = join(dir, 'meanwhile.yaml');
+      writeFileSync(next, config({ more: 'watch: true', routes: '  - { path: /m, respond: { status: 200, body: "meanwhile" } }' }));
+      renameSync(next, proxy.configFile);
+      await feed();
+      await waitUntil('the later change to be taken over', async () => (await version()) === 3, { timeout: 15_000 });
+      assert.equal(await text('/m'), 'meanwhile');
+    } catch (error) {
+      await proxy.kill(); // else it may wait for the pipe
+      throw error;
+    }
   });
 });
 
