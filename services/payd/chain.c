@@ -99,14 +99,11 @@ static int take_logs(struct chain *chain, json_t *const *results, size_t count,
         *fault = RPC_TOO_LARGE;
         return err_set(err, "more than %zu events in one answer", chain->options.logs.max_events);
     }
-    if (logs_read(chain->logs, results, count, out, own_count, err) != 0) {
-        rpc_distrust(chain->options.rpc, "logs that cannot be read");
-        return -1;
-    }
-    return 0;
+    return logs_read(chain->logs, results, count, out, own_count, err);
 }
 
-/* All answers come from one endpoint, in one round trip where it takes batches. */
+/* All answers come from one endpoint, in one round trip where it takes batches. RPC_NONE where they
+ * came and cannot be read. */
 static int ask_logs(struct chain *chain, const json_t *range, bool transfers,
                     struct evm_events *out, size_t *own_count, enum rpc_fault *fault,
                     struct err *err)
@@ -154,12 +151,15 @@ static bool without_transfers(struct chain *chain, const char *block, const json
     return true;
 }
 
-/* `block` names the range if it is a single block, else NULL. */
+/* `block` names the range if it is a single block, else NULL: then which one is odd is looked for
+ * before anybody is blamed. */
 static int events(struct chain *chain, const char *block, const json_t *range,
                   struct evm_events *out, size_t *own_count, enum rpc_fault *fault, struct err *err)
 {
     if (ask_logs(chain, range, true, out, own_count, fault, err) == 0)
         return 0;
+    if (*fault == RPC_NONE && block != NULL)
+        rpc_distrust(chain->options.rpc, "logs that cannot be read");
     return without_transfers(chain, block, range, *fault, out, own_count) ? 0 : -1;
 }
 
@@ -235,9 +235,10 @@ static int on_events_in(void *ctx, int64_t from, int64_t to, struct evm_events *
     struct chain *chain = ctx;
     const char *single = from == to ? json_string_value(json_object_get(range, "fromBlock")) : NULL;
     int rc = events(chain, single, range, out, &own, &fault, err);
-    *too_much = rc != 0 && (fault == RPC_REFUSED || fault == RPC_TOO_LARGE);
+    bool refused = rc != 0 && (fault == RPC_REFUSED || fault == RPC_TOO_LARGE);
+    *too_much = refused || (rc != 0 && fault == RPC_NONE);
     int asked = rpc_last(chain->options.rpc);
-    if (asked >= 0 && *too_much)
+    if (asked >= 0 && refused)
         span_refused(&chain->spans[asked], to - from + 1);
     else if (asked >= 0 && rc == 0)
         span_answered(&chain->spans[asked], to - from + 1);

@@ -22,7 +22,7 @@ struct follow_chain {
     int (*ceiling)(void *ctx, int64_t *number, struct err *err);
     int (*block)(void *ctx, int64_t number, struct evm_block *out, bool *found, struct err *err);
     int (*events_of)(void *ctx, const char *block_hash, struct evm_events *out, struct err *err);
-    /* -1 with *too_much: the node wants a smaller range. */
+    /* -1 with *too_much: a smaller range may do better. */
     int (*events_in)(void *ctx, int64_t from, int64_t to, struct evm_events *out, bool *too_much,
                      struct err *err);
     /* Most blocks that events_in should be asked for. NULL: any number. */

@@ -274,11 +274,15 @@ test('a block that is filled with transfers to the contract, or with odd ones, h
   await site.stopPayds();
 
   // Further down the chain too, where blocks are read in ranges.
-  const quote = await site.bought('crowd');
-  await site.chain.mine(40);
-  a.fault('crowd', { refusal: rangeRefusals.alchemy });
-  const late = await site.payd('crowd-range', { rpc: [a.url], settings: { tail: 4, range: 8, poll: '20ms' } });
-  await site.inState(late, quote, 'confirmed');
+  for (const [name, crowd] of Object.entries({ refused: { refusal: rangeRefusals.alchemy }, odd: { logs: 1, words: 2 } })) {
+    const quote = await site.bought('crowd');
+    await site.chain.mine(40);
+    a.fault('crowd', crowd);
+    const late = await site.payd(`crowd-range-${name}`, { rpc: [a.url], settings: { tail: 4, range: 8, poll: '20ms' } });
+    await site.inState(late, quote, 'confirmed');
+    await site.stopPayds();
+    a.clear();
+  }
 });
 
 test('everything away for many polls: said once, read-only, and back without help or gap', async () => {
