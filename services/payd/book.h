@@ -11,7 +11,9 @@ struct book {
     struct pg_conn *conn;
     const struct store_options *options;
     int64_t epoch;
-    struct moves moves; /* to be announced once the transaction is committed */
+    /* To be announced once the transaction is committed. */
+    struct moves moves;
+    size_t unrecorded; /* transfers that paid nothing, beyond those that become rows */
 };
 
 int book_event(struct book *book, const struct evm_event *event, struct err *err) MUST_USE;

@@ -129,6 +129,14 @@ const struct metric_desc gauges_table[GAUGES_COUNT] = {
                                      "moves of such transfers between states",
                                      {"from", "to"},
                                      0},
+    [GAUGES_TRANSFERS_UNRECORDED] =
+        {"octroi_payd_transfers_unrecorded_total",
+         METRIC_COUNTER,
+         "transfers to the contract that paid nothing and were too many "
+         "to be recorded: the smallest of a block, or of the last 7200 "
+         "blocks",
+         {0},
+         0},
     [GAUGES_ENDPOINT_UP] = {"octroi_payd_endpoint_up",
                             METRIC_GAUGE,
                             "1 while the endpoint answers (on the leader)",

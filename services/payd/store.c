@@ -74,7 +74,8 @@ static const struct pg_stmt applied_find = {
 
 static struct work work_of(struct store *store)
 {
-    return (struct work){store, {store->conn, &store->options, store->epoch, {0}}};
+    return (struct work){store,
+                         {.conn = store->conn, .options = &store->options, .epoch = store->epoch}};
 }
 
 static int work_begin(struct work *work, const struct follow_cursor *from,
@@ -99,6 +100,16 @@ static int work_begin(struct work *work, const struct follow_cursor *from,
     return 0;
 }
 
+static void tell_unrecorded(const struct store *store, size_t count)
+{
+    if (count == 0)
+        return;
+    log_error("too many transfers to the contract paid nothing: the smaller ones are not recorded",
+              LOG_INT(COUNT, (int64_t)count));
+    metric_add(metrics_cell(store->options.metrics, GAUGES_TRANSFERS_UNRECORDED, NULL),
+               (int64_t)count);
+}
+
 /* Commits or rolls back, and tells of what was committed. */
 static int work_end(struct work *work, int rc, struct err *err)
 {
@@ -109,6 +120,8 @@ static int work_end(struct work *work, int rc, struct err *err)
         rc = pg_commit(store->conn, err);
     if (rc == 0 && move_announce(&work->book.moves, store->options.metrics))
         store->hinted = true;
+    if (rc == 0)
+        tell_unrecorded(store, work->book.unrecorded);
     move_clear(&work->book.moves);
     return rc;
 }
@@ -179,6 +192,8 @@ static int events_write(struct work *work, const struct evm_events *events, stru
 {
     AUTO_FREE struct transfer_mark *marks = mem_array(events->count + 1, sizeof(*marks));
     transfer_match(events, marks);
+    if (transfer_bound(&work->book, events, marks, err) != 0)
+        return -1;
     for (size_t i = 0; i < events->count; i++) {
         const struct evm_event *event = &events->items[i];
         int rc = 0;

@@ -46,6 +46,11 @@ static const struct pg_stmt transfer_above = {
     "state <> 'orphaned' AND (block_number > $2 OR refund_block > $2) "
     "ORDER BY block_number, log_index FOR UPDATE"};
 
+static const struct pg_stmt transfer_recent = {
+    "transfer_recent",
+    "SELECT count(*) AS count FROM (SELECT FROM transfer WHERE follower = $1 AND block_number > $2 "
+    "LIMIT $3) AS recent"};
+
 static bool same_transaction(const struct evm_event *a, const struct evm_event *b)
 {
     return a->block == b->block && strcmp(a->tx_hash, b->tx_hash) == 0;
@@ -83,6 +88,71 @@ void transfer_match(const struct evm_events *events, struct transfer_mark *marks
         if (events->items[i].kind == EVM_PAID)
             match_one(events, i, marks);
     }
+}
+
+/* Nothing, or what the contract sent to itself: never a row. */
+static bool worth_a_row(const struct evm_event *event, const uint8_t contract[20])
+{
+    static const struct word nothing;
+    return memcmp(event->account, contract, 20) != 0 &&
+           memcmp(&event->amount, &nothing, sizeof(nothing)) != 0;
+}
+
+static int by_size(const void *left, const void *right)
+{
+    const struct evm_event *a = *(const struct evm_event *const *)left;
+    const struct evm_event *b = *(const struct evm_event *const *)right;
+    int token = memcmp(a->token, b->token, sizeof(a->token));
+    int amount = memcmp(&b->amount, &a->amount, sizeof(a->amount));
+    if (a->block != b->block)
+        return a->block < b->block ? -1 : 1;
+    if (token != 0 || amount != 0)
+        return token != 0 ? token : amount;
+    return (a->log_index > b->log_index) - (a->log_index < b->log_index);
+}
+
+size_t transfer_keep(const struct evm_events *events, const uint8_t contract[20], size_t most,
+                     struct transfer_mark *marks)
+{
+    AUTO_FREE const struct evm_event **sorted = mem_array(events->count + 1, sizeof(*sorted));
+    size_t count = 0, rank = 0, others = 0;
+    for (size_t i = 0; i < events->count; i++) {
+        marks[i].unmatched = marks[i].unmatched && worth_a_row(&events->items[i], contract);
+        if (marks[i].unmatched)
+            sorted[count++] = &events->items[i];
+    }
+    qsort(sorted, count, sizeof(*sorted), by_size);
+    for (size_t i = 0; i < count; i++) {
+        bool same = i > 0 && sorted[i]->block == sorted[i - 1]->block &&
+                    memcmp(sorted[i]->token, sorted[i - 1]->token, 20) == 0;
+        rank = same ? rank + 1 : 0;
+        if (rank < most)
+            continue;
+        marks[sorted[i] - events->items].unmatched = false;
+        others++;
+    }
+    return others;
+}
+
+int transfer_bound(struct book *book, const struct evm_events *events, struct transfer_mark *marks,
+                   struct err *err)
+{
+    AUTO_PG_RESULT PGresult *row = NULL;
+    size_t last = events->count;
+    while (last > 0 && !marks[last - 1].unmatched)
+        last--;
+    if (last == 0)
+        return 0;
+    if (pg_run(book->conn, &transfer_recent,
+               PG_PARAMS(pg_num(book->options->follower).s,
+                         pg_num(events->items[last - 1].block - TRANSFER_WINDOW).s,
+                         pg_num(TRANSFER_WINDOW_MOST).s),
+               &row, err) != 0)
+        return -1;
+    bool full = pg_int(row, 0, "count") >= TRANSFER_WINDOW_MOST;
+    size_t most = full ? 1 : TRANSFER_BLOCK_MOST;
+    book->unrecorded += transfer_keep(events, book->options->domain.contract, most, marks);
+    return 0;
 }
 
 struct word transfer_id(uint64_t chain_id, const char tx_hash[EVM_HASH], int32_t ordinal)
@@ -145,12 +215,8 @@ int transfer_write(struct book *book, const struct evm_event *event, int32_t ord
                    struct err *err)
 {
     AUTO_PG_RESULT PGresult *found = NULL;
-    static const struct word nothing;
     struct texts texts;
     struct word id = transfer_id(book->options->domain.chain_id, event->tx_hash, ordinal);
-    bool own = memcmp(event->account, book->options->domain.contract, 20) == 0;
-    if (own || memcmp(&event->amount, &nothing, sizeof(nothing)) == 0)
-        return 0;
     texts_of(event, &id, &texts);
     if (pg_run(book->conn, &transfer_find, PG_PARAMS(texts.id), &found, err) != 0)
         return -1;

@@ -5,8 +5,8 @@ import { Random } from './simchain.mjs';
 import { PLANS, UNKNOWN_PLAN } from './simulation.mjs';
 
 const WEIGHTS = {
-  mine: 30, pair: 5, burst: 1, revoke: 3, refund: 5, send: 2, sendBack: 1, changeSigner: 0.5, reorg: 16, await: 16, fault: 9, behind: 4, fork: 4, heal: 8, hold: 5, pause: 5, blink: 1.5, terminate: 2.5,
-  kill: 1.2, stall: 0.8, lock: 1, depose: 1, subd: 0.2, bus: 0.15,
+  mine: 30, pair: 5, burst: 1, revoke: 3, refund: 5, send: 2, crowd: 0.4, sendBack: 1, changeSigner: 0.5, reorg: 16, await: 16, fault: 9, behind: 4, fork: 4, stray: 2, heal: 8, hold: 5, pause: 5, blink: 1.5, terminate: 2.5,
+  kill: 1.2, stall: 0.8, lock: 1, depose: 1, subd: 0.2, bus: 0.15, database: 0.15,
 };
 const DISTURBANCES = { reorg: 4, mine: 2, kill: 1.2, killBoth: 0.3, stall: 0.6, terminate: 1, depose: 0.5, away: 2 };
 const METHODS = ['eth_getBlockByNumber', 'eth_getLogs', '*'];
@@ -17,6 +17,7 @@ const which = (random) => random.pick([[0], [1], [0, 1]]);
 
 const makers = {
   mine: (random) => ({ blocks: random.between(1, 4), payments: random.between(0, 3) }),
+  crowd: (random) => ({ transfers: random.between(15, 40), payments: random.between(0, 2) }),
   burst: (random) => ({ payments: random.between(5, 20) }),
   reorg: (random, { keep_blocks: keep, tail }) => ({
     depth: random.chance(0.75) ? random.between(1, 6) : random.between(1, Math.min(120, 2 * Math.max(keep, tail) + 10)),
@@ -25,6 +26,7 @@ const makers = {
   fault: (random) => ({ nodes: which(random), kind: random.pick(FAULTS), left: random.pick([1, 2, 5, 1000]) }),
   behind: (random) => ({ nodes: which(random), by: random.between(1, 12) }),
   fork: (random) => ({ nodes: which(random), depth: random.between(1, 5), blocks: random.between(1, 7), payments: random.between(0, 2) }),
+  stray: (random) => ({ nodes: which(random), more: random.between(-5, 5) }),
   hold: (random) => ({ method: random.pick(METHODS), nodes: which(random), skip: random.below(4), blocks: random.pick([1, 1, 3, 8]), then: random.weighted(DISTURBANCES), depth: random.between(1, 8) }),
   pause: (random) => ({ ms: random.between(1, 40) }),
   blink: (random) => ({ ms: random.between(5, 60) }),
@@ -124,6 +126,13 @@ export class Player {
     this.chain.mine([this.chain.transaction('send', { subscriber, amount: BigInt(this.random.between(1, 1000)) })]);
   }
 
+  // Dust among payments: only the largest of it is worth a row.
+  crowd({ transfers, payments }) {
+    const { random, chain } = this;
+    const dust = Array.from({ length: transfers }, () => chain.transaction('send', { subscriber: random.pick(this.world.slots).subscriber, amount: BigInt(random.between(0, 30)) }));
+    chain.mine(random.shuffle([...dust, ...Array.from({ length: payments }, () => this.newPayment())]));
+  }
+
   sendBack() {
     const sent = [...this.chain.transfers().values()].map(({ tx }) => tx).filter(({ hash }) => !this.chain.head.sentBack.has(hash));
     if (sent.length > 0) this.chain.mine([this.chain.transaction('sendBack', { sent: this.random.pick(sent) })]);
@@ -177,6 +186,11 @@ export class Player {
     let at = this.chain.canonical[Math.max(this.chain.start - 1, this.chain.head.number - depth)];
     for (let i = 0; i < blocks; i += 1) at = this.chain.build(at, Array.from({ length: payments }, () => this.newPayment(at.slots)));
     for (const i of nodes) this.nodes[i].follow(at);
+  }
+
+  stray({ nodes, more }) {
+    const other = this.world.elsewhere(more);
+    for (const i of nodes) this.nodes[i].stray(other);
   }
 
   heal() {
@@ -272,6 +286,11 @@ export class Player {
     const { subd } = this.world.simulation;
     await subd.kill();
     subd.spawn();
+  }
+
+  async database() {
+    this.mine({ blocks: 1, payments: 2 });
+    await this.world.simulation.crashDatabase();
   }
 
   async bus() {

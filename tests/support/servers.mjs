@@ -83,8 +83,8 @@ export class Postgres {
     return this.psql(['-At', '-v', 'ON_ERROR_STOP=1', '-c', statement], database).trim() || true;
   }
 
-  async stop() {
-    await this.process?.stop({ signal: 'SIGINT' });
+  async stop(signal = 'SIGINT') {
+    await this.process?.stop({ signal });
   }
 }
 

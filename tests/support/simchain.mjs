@@ -307,7 +307,7 @@ class Refusal extends Error {
 // One JSON-RPC endpoint with a view of the chain, and faults to order.
 export class SimNode {
   constructor(chain, { name = 'node', maxRange = Infinity } = {}) {
-    Object.assign(this, { chain, name, maxRange, calls: 0, held: [], delay: 0 });
+    Object.assign(this, { chain, home: chain, name, maxRange, calls: 0, held: [], delay: 0 });
     this.heal();
   }
 
@@ -330,6 +330,7 @@ export class SimNode {
 
   // fault: { kind, ... } and how many answers it spoils; behind: blocks that the node lacks; fork: the head of another branch.
   heal() {
+    this.chain = this.home;
     this.fault = null;
     this.behind = 0;
     this.fork = null;
@@ -353,7 +354,14 @@ export class SimNode {
     return this.behind ? this.chain.canonical[Math.max(0, head.number - this.behind)] : head;
   }
 
+  // Somebody's name or balancer leads to another chain's node.
+  stray(chain) {
+    this.heal();
+    this.chain = chain;
+  }
+
   follow(head) {
+    this.chain = this.home;
     this.fork = head;
     this.hide();
   }

@@ -16,6 +16,7 @@ export const SERVICES = ['api', 'stream'];
 export const PLANS = [1, 2, 3];
 export const UNKNOWN_PLAN = 9;
 const CHAIN = 4441;
+const CROWD = 20; // transfers that pay nothing which payd keeps of a block
 
 export class Simulation {
   async start() {
@@ -52,6 +53,15 @@ export class Simulation {
         OCTROI_PUBLIC_URL: 'http://octroi.test:8080', OCTROI_CHAIN_ID: String(CHAIN), OCTROI_TOKEN_KEY_FILE: join(this.dir, 'token-signer.pem'),
       },
     });
+  }
+
+  // As after a loss of power: what was not committed is gone, and every session with it.
+  async crashDatabase() {
+    await this.postgres.stop('SIGQUIT');
+    for (const sql of [this.sql, this.locker]) sql.close();
+    await this.postgres.start();
+    this.sql = new Sql(this.postgres);
+    this.locker = new Sql(this.postgres);
   }
 
   async connect() {
@@ -139,6 +149,14 @@ chain:
 ${Object.entries(this.settings).map(([key, value]) => `  ${key}: ${value}`).join('\n')}
 `;
     return new Service('payd', { dir, name: `payd-${this.seed}-${name}`, config, opsPort, env: this.env });
+  }
+
+  // Another chain than this one, of about the same length.
+  elsewhere(more) {
+    const { contract, token, start, head } = this.chain;
+    const other = new SimChain({ seed: this.seed + head.number, chainId: CHAIN + 1, contract, token, start });
+    while (other.head.number < head.number + more) other.mine();
+    return other;
   }
 
   async stop() {
@@ -303,9 +321,18 @@ ${Object.entries(this.settings).map(([key, value]) => `  ${key}: ${value}`).join
     });
   }
 
+  // Those that are worth a row: the largest of each block.
+  worthy() {
+    const blocks = new Map();
+    for (const place of this.chain.transfers().values()) if (place.tx.amount > 0n) blocks.set(place.block, [place, ...(blocks.get(place.block) ?? [])]);
+    const order = ({ tx, block }) => block.txs.indexOf(tx);
+    const larger = (a, b) => Number(b.tx.amount - a.tx.amount) || order(a) - order(b);
+    return [...blocks.values()].flatMap((places) => places.sort(larger).slice(0, CROWD));
+  }
+
   compareTransfers(state, wrong) {
     const { chain } = this;
-    const mined = new Map([...chain.transfers()].map(([, place]) => [chain.transferId(place.tx), place]));
+    const mined = new Map(this.worthy().map((place) => [chain.transferId(place.tx), place]));
     for (const [id, now, hash] of state.transfers) {
       const place = mined.get(id);
       const want = place ? this.expectedTransfer(place) : ['orphaned'];

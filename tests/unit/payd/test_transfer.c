@@ -79,6 +79,61 @@ static void every_payment_takes_one_transfer(void **state)
     }
 }
 
+/* Only the largest of each block and token stay; what a payment explains is left alone. */
+static void the_largest_are_kept(void **state)
+{
+    (void)state;
+    static const uint8_t contract[20] = {0xc0};
+
+    static const struct {
+        size_t most;
+        const char *events, *want;
+        size_t others;
+    } cases[] = {
+        {2, "", "", 0},
+        {2, "T15 T16", "01", 0},
+        {2, "T15 T17 T16", ".12", 1},
+        {1, "T15 T17 T16", ".1.", 2},
+        {2, "T15 T15 T15", "01.", 1},      /* the earlier of equal ones */
+        {1, "T15 T25 T16 T26", "..23", 2}, /* each token by itself */
+        {1, "T15 | T14 | T13", "000", 0},  /* each block by itself */
+        {1, "P19 T19 T15 T16", "...2", 1}, /* the payment's own does not count */
+        {1, "T15 / T19 / P18 T18 / T12", ".0...", 2},
+        {2, "S T15 S T17 S T16 S", "...1.2.", 1},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct evm_event items[MOST];
+        struct evm_events events;
+        struct transfer_mark marks[MOST + 1];
+        char got[MOST + 1] = "";
+        make(cases[i].events, items, &events);
+        transfer_match(&events, marks);
+        assert_int_equal(transfer_keep(&events, contract, cases[i].most, marks), cases[i].others);
+        for (size_t n = 0; n < events.count; n++)
+            got[n] = marks[n].unmatched ? (char)('0' + marks[n].ordinal) : '.';
+        assert_string_equal(got, cases[i].want);
+    }
+}
+
+/* Nothing at all, and what the contract sent to itself, take nobody's place. */
+static void what_cannot_be_sent_back_is_not_kept(void **state)
+{
+    (void)state;
+    static const uint8_t contract[20] = {0xc0};
+    struct evm_event items[MOST];
+    struct evm_events events;
+    struct transfer_mark marks[MOST + 1];
+    make("T19 T10 T15", items, &events);
+    memcpy(items[0].account, contract, 20);
+    items[1].amount.b[31] = 0;
+    transfer_match(&events, marks);
+    assert_int_equal(transfer_keep(&events, contract, 1, marks), 0);
+    assert_false(marks[0].unmatched || marks[1].unmatched);
+    assert_true(marks[2].unmatched);
+    assert_int_equal(marks[2].ordinal, 2);
+}
+
 /* As viem encodes them. */
 static void ids_are_the_contracts(void **state)
 {
@@ -100,6 +155,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_payment_takes_one_transfer),
+        cmocka_unit_test(the_largest_are_kept),
+        cmocka_unit_test(what_cannot_be_sent_back_is_not_kept),
         cmocka_unit_test(ids_are_the_contracts),
     };
     log_init("test", LOG_LEVEL_ERROR);
