@@ -44,6 +44,12 @@ static int on_events_in(void *ctx, int64_t from, int64_t to, struct evm_events *
     return chain->events_in(chain->ctx, from, to, out, too_much, err);
 }
 
+static int on_ours(void *ctx, struct err *err)
+{
+    const struct follow_chain *chain = ((struct ceiling *)ctx)->options.chain;
+    return chain->ours == NULL ? 0 : chain->ours(chain->ctx, err);
+}
+
 static int64_t on_range(void *ctx)
 {
     const struct follow_chain *chain = ((struct ceiling *)ctx)->options.chain;
@@ -166,6 +172,7 @@ struct ceiling *ceiling_new(const struct ceiling_options *options)
         .block = on_block,
         .events_of = on_events_of,
         .events_in = on_events_in,
+        .ours = on_ours,
         .range = on_range,
     };
     return ceiling;

@@ -245,6 +245,12 @@ static int on_events_in(void *ctx, int64_t from, int64_t to, struct evm_events *
     return rc;
 }
 
+static int on_ours(void *ctx, struct err *err)
+{
+    const struct chain *chain = ctx;
+    return rpc_chain_again(chain->options.rpc, err);
+}
+
 static int64_t on_range(void *ctx)
 {
     const struct chain *chain = ctx;
@@ -265,6 +271,7 @@ struct chain *chain_new(const struct chain_options *options)
         .block = on_block,
         .events_of = on_events_of,
         .events_in = on_events_in,
+        .ours = on_ours,
         .range = on_range,
     };
     return chain;

@@ -174,6 +174,7 @@ static int ceiling_now(struct follow *follow, const struct follow_cursor *newest
 static int roll_back(struct follow *follow, enum follow_progress *progress, struct err *err)
 {
     const struct follow_store *store = follow->options.store;
+    const struct follow_chain *chain = follow->options.chain;
     struct follow_cursor to;
     /* Nothing is confirmed while blocks are being exchanged. */
     struct follow_view view = {follow->head, -1};
@@ -181,6 +182,8 @@ static int roll_back(struct follow *follow, enum follow_progress *progress, stru
         return err_wrap(err, "search for the common ancestor");
     if (to.number >= follow->at.number)
         return err_set(err, "the node changed its chain to and fro");
+    if (chain->ours != NULL && chain->ours(chain->ctx, err) != 0)
+        return err_wrap(err, "blocks that we hold are not there");
     if (store->rollback(store->ctx, &follow->at, &to, &view, err) != 0)
         return -1;
     follow->at = to;

@@ -25,6 +25,9 @@ struct follow_chain {
     /* -1 with *too_much: a smaller range may do better. */
     int (*events_in)(void *ctx, int64_t from, int64_t to, struct evm_events *out, bool *too_much,
                      struct err *err);
+    /* Whether who answers still follows our chain: another's blocks are not those that we hold, as
+     * after a reorganisation. NULL: not asked. */
+    int (*ours)(void *ctx, struct err *err);
     /* Most blocks that events_in should be asked for. NULL: any number. */
     int64_t (*range)(void *ctx);
 };

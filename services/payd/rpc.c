@@ -231,7 +231,7 @@ static int ask(struct rpc *rpc, struct node *node, const struct question *questi
     return rc;
 }
 
-static int chain_id_check(struct rpc *rpc, struct node *node, int64_t *wait_ms, struct err *err)
+static int chain_id_ask(struct rpc *rpc, struct node *node, int64_t *wait_ms, struct err *err)
 {
     AUTO_JSON json_t *params = json_array();
     AUTO_JSON json_t *result = NULL;
@@ -241,8 +241,6 @@ static int chain_id_check(struct rpc *rpc, struct node *node, int64_t *wait_ms, 
     enum rpc_fault fault = RPC_NONE;
     struct word word;
     uint64_t id;
-    if (node->checked)
-        return 0;
     if (ask(rpc, node, &question, wait_ms, &fault, err) != 0)
         return -1;
     const char *text = json_string_value(result);
@@ -251,9 +249,19 @@ static int chain_id_check(struct rpc *rpc, struct node *node, int64_t *wait_ms, 
     if (id != rpc->options.chain_id)
         return err_set(err, "%s: chain id is %llu, configured is %llu", name,
                        (unsigned long long)id, (unsigned long long)rpc->options.chain_id);
+    return 0;
+}
+
+static int chain_id_check(struct rpc *rpc, struct node *node, int64_t *wait_ms, struct err *err)
+{
+    if (node->checked)
+        return 0;
+    if (chain_id_ask(rpc, node, wait_ms, err) != 0)
+        return -1;
     node->checked = true;
     if ((node->was_away || node->breaker.failures == 0) && !rpc->options.quiet)
-        log_info("RPC endpoint answers", LOG_STR(ENDPOINT, name), LOG_UINT(CHAIN_ID, id));
+        log_info("RPC endpoint answers", LOG_STR(ENDPOINT, endpoint_name(node->endpoint)),
+                 LOG_UINT(CHAIN_ID, rpc->options.chain_id));
     node->was_away = false;
     return 0;
 }
@@ -361,6 +369,19 @@ void rpc_distrust(struct rpc *rpc, const char *why)
         log_warn("RPC endpoint is not believed", LOG_STR(ENDPOINT, endpoint_name(node->endpoint)),
                  LOG_STR(ERROR, why));
     breaker_doubted(&node->breaker, now_ms(rpc));
+}
+
+int rpc_chain_again(struct rpc *rpc, struct err *err)
+{
+    struct node *node = rpc->last;
+    int64_t wait_ms = 0;
+    if (node == NULL)
+        return err_set(err, "no endpoint has answered");
+    if (chain_id_ask(rpc, node, &wait_ms, err) == 0)
+        return 0;
+    if (!stopping(rpc))
+        node_failed(rpc, node, wait_ms, err == NULL ? "" : err->msg);
+    return -1;
 }
 
 void rpc_trust(struct rpc *rpc)

@@ -75,6 +75,9 @@ int rpc_call_at(struct rpc *rpc, size_t endpoint, const char *method, json_t *pa
 void rpc_step(struct rpc *rpc);
 /* The endpoint that answered last said something that cannot be: it is left alone for a while. */
 void rpc_distrust(struct rpc *rpc, const char *why);
+/* Asks the endpoint that answered last whether it is still of the right chain; -1: it is not, or
+ * does not say, and is left alone for a while. */
+int rpc_chain_again(struct rpc *rpc, struct err *err) MUST_USE;
 /* What it said was of use: earlier distrust is over. */
 void rpc_trust(struct rpc *rpc);
 /* An endpoint that is behind is asked only where all others are away. */

@@ -30,6 +30,7 @@ struct model {
      * them anew. 0: never */
     int64_t stubborn, stubborn_block;
     int stubborn_tries;
+    bool foreign; /* what answers is of another chain */
     /* the store */
     struct follow_cursor cursor;
     struct evm_block kept[BLOCKS];
@@ -171,6 +172,12 @@ static int on_events_in(void *ctx, int64_t from, int64_t to, struct evm_events *
     return 0;
 }
 
+static int on_ours(void *ctx, struct err *err)
+{
+    const struct model *m = ctx;
+    return m->foreign ? err_set(err, "another chain") : 0;
+}
+
 static int on_kept(void *ctx, int64_t at_most, struct evm_block *out, bool *found, struct err *err)
 {
     struct model *m = ctx;
@@ -263,7 +270,8 @@ static void bench_begin(struct bench *b, int64_t first, int64_t tail, int64_t ra
                   .latest = on_latest,
                   .block = on_block,
                   .events_of = on_events_of,
-                  .events_in = on_events_in},
+                  .events_in = on_events_in,
+                  .ours = on_ours},
         .store = {m, on_kept, on_advance, on_rollback, on_settle},
     };
     b->options = (struct follow_options){NULL, NULL, first, tail, range, 4};
@@ -536,6 +544,37 @@ static void a_tag_of_another_chain_confirms_nothing(void **state)
     }
 }
 
+/* It has blocks of our numbers, of any depth and length, and none of ours. */
+static void another_chain_takes_nothing_back(void **state)
+{
+    (void)state;
+    for (int64_t blocks = 1; blocks < 60; blocks++) {
+        struct bench b;
+        bench_begin(&b, 0, 8, 50);
+        for (int k = 0; k < 10; k++)
+            grow(b.model, 3, 1);
+        bench_restart(&b);
+        settle(&b);
+        int64_t at = b.model->cursor.number;
+        b.model->foreign = true;
+        reorganise(b.model, BLOCKS, blocks);
+        for (int k = 0; k < 20; k++) {
+            struct err err;
+            enum follow_progress progress;
+            assert_int_equal(follow_step(b.follow, &progress, &err), -1);
+            bench_restart(&b);
+        }
+        assert_int_equal(b.model->rollbacks, 0);
+        assert_int_equal(b.model->cursor.number, at);
+        b.model->foreign = false;
+        grow(b.model, 60 - blocks, 1);
+        settle(&b);
+        assert_int_equal(b.model->rollbacks, 1);
+        check_events(b.model);
+        bench_end(&b);
+    }
+}
+
 static void what_was_wrong_is_read_again(void **state)
 {
     (void)state;
@@ -571,6 +610,7 @@ int main(void)
         cmocka_unit_test(crowded_blocks_of_the_tail_are_read_in_short_steps),
         cmocka_unit_test(stubborn_blocks_are_passed_one_after_the_other),
         cmocka_unit_test(a_tag_of_another_chain_confirms_nothing),
+        cmocka_unit_test(another_chain_takes_nothing_back),
         cmocka_unit_test(what_was_wrong_is_read_again),
         cmocka_unit_test(whatever_happens_the_store_ends_as_the_chain),
     };
