@@ -84,6 +84,9 @@ int evm_block_parse(const json_t *json, struct evm_block *out, struct err *err)
         return err_set(err, "block: not an object");
     if (evm_quantity(json_object_get(json, "number"), &out->number) != 0)
         return err_set(err, "block.number: not a quantity");
+    if (out->number > EVM_BLOCK_MAX)
+        return err_set(err, "block.number: %lld is none that a chain can have",
+                       (long long)out->number);
     if (evm_quantity(json_object_get(json, "timestamp"), &out->time) != 0)
         return err_set(err, "block.timestamp: not a quantity");
     if (evm_hash(json_object_get(json, "hash"), out->hash) != 0)

@@ -60,6 +60,9 @@ json_t *evm_block_name(int64_t number);
 /* 32 bytes of 0x-hex as lower-case text. */
 int evm_hash(const json_t *json, char out[EVM_HASH]) MUST_USE;
 
+/* So that sums with a number stay far from the end of 64 bits. */
+#define EVM_BLOCK_MAX ((int64_t)1 << 53)
+
 int evm_block_parse(const json_t *json, struct evm_block *out, struct err *err) MUST_USE;
 /* Events of `contract` in the chain's order. Refused: more than `max`, another contract's, another
  * event, the same place twice. */

@@ -311,6 +311,16 @@ static void blocks(void **state)
         {"{\"number\":\"-0x1\",\"timestamp\":\"0x1\",\"hash\":\"" H1 "\",\"parentHash\":\"" H2
          "\"}",
          false},
+        {"{\"number\":\"0x20000000000000\",\"timestamp\":\"0x1\",\"hash\":\"" H1
+         "\",\"parentHash\":\"" H2 "\"}",
+         true},
+        /* What is added to it, or taken from it, would overflow. */
+        {"{\"number\":\"0x20000000000001\",\"timestamp\":\"0x1\",\"hash\":\"" H1
+         "\",\"parentHash\":\"" H2 "\"}",
+         false},
+        {"{\"number\":\"0x7fffffffffffffff\",\"timestamp\":\"0x1\",\"hash\":\"" H1
+         "\",\"parentHash\":\"" H2 "\"}",
+         false},
         {"[]", false},
         {"\"latest\"", false},
     };
