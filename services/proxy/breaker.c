@@ -81,6 +81,13 @@ static bool due(const struct view *view, int64_t now_ms)
     return view->time <= ((uint64_t)now_ms & TIME_MASK);
 }
 
+/* All that were admitted may have come home under rules that asked for more of them: then nobody
+ * else would end the trial. */
+static bool trial_admits(unsigned admitted, unsigned good, const struct breaker_config *rules)
+{
+    return admitted < rules->half_open_requests || admitted == good;
+}
+
 bool breaker_admits(const struct breaker *breaker, const struct breaker_config *rules,
                     int64_t now_ms)
 {
@@ -93,7 +100,7 @@ bool breaker_admits(const struct breaker *breaker, const struct breaker_config *
     case BREAKER_OPEN:
         return due(&view, now_ms);
     case BREAKER_HALF_OPEN:
-        return view.admitted < rules->half_open_requests;
+        return trial_admits(view.admitted, view.good, rules);
     }
     return true;
 }
@@ -121,7 +128,7 @@ bool breaker_enter(struct breaker *breaker, const struct breaker_config *rules, 
             return false;
         unsigned admitted = view.state == BREAKER_HALF_OPEN ? view.admitted : 0;
         unsigned good = view.state == BREAKER_HALF_OPEN ? view.good : 0;
-        if (admitted >= rules->half_open_requests)
+        if (!trial_admits(admitted, good, rules))
             return false;
         if (transition(breaker, &word, half_open(admitted + 1, good, since), note)) {
             *trial = since + 1;

@@ -140,9 +140,10 @@ static void pause_reading(struct client *client)
     h2o_socket_read_stop(client->io.sock);
 }
 
+/* A head has a limit of its own, which may be larger. */
 static void pause_if_full(struct client *client)
 {
-    if (!client->paused && client->in.len >= IN_MAX)
+    if (!client->paused && client->state != CLIENT_HEAD && client->in.len >= IN_MAX)
         pause_reading(client);
 }
 
@@ -267,6 +268,8 @@ static bool read_head(struct client *client)
         if (client->state == CLIENT_IDLE && !client->first)
             set_timer(client, timeouts_of(client)->request_head);
         client->state = CLIENT_HEAD;
+        if (client->paused)
+            client_resume(client);
         return false;
     case HTTP1_ERROR:
         start_malformed(client, error.problem, error.detail);
@@ -372,6 +375,8 @@ int client_pull(struct exchange *exchange, struct piece *piece)
         return 0;
     if (len == 0)
         return pull_more(client, piece);
+    if (len > WORKER_BUFFER) /* no piece is larger than what is read at once */
+        len = WORKER_BUFFER;
     if (http1_body_read(&client->body, data, len, &consumed, &piece->data, &piece->len)) {
         client->keep = false;
         return -1;
@@ -424,6 +429,11 @@ static void on_linger_read(struct client *client)
         return;
     if (n > 0)
         client->lingered += (unsigned)n;
+    if (n == 0 && client_waiting(client)) { /* it asks for no more, and may still read */
+        client->eof = true;
+        h2o_socket_read_stop(client->io.sock);
+        return;
+    }
     if (n <= 0 || client->lingered > LINGER_BYTES)
         client_close(client);
 }

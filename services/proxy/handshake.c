@@ -66,26 +66,18 @@ static bool next_element(h2o_iovec_t *list, h2o_iovec_t *element)
     return true;
 }
 
-static void append(struct exchange *exchange, h2o_iovec_t *list, h2o_iovec_t element)
-{
-    char *joined = h2o_mem_alloc_pool(&exchange->request.pool, list->len + element.len + 2);
-    size_t at = 0;
-    if (list->len) {
-        memcpy(joined, list->base, list->len);
-        memcpy(joined + list->len, ", ", 2);
-        at = list->len + 2;
-    }
-    memcpy(joined + at, element.base, element.len);
-    *list = h2o_iovec_init(joined, at + element.len);
-}
-
-/* A list of one element is its slice; it is rare that there are more. */
+/* Puts it behind what is offered already. The room is made once: an element and its comma in the
+ * head become an element, a comma and a blank at most. */
 static void offer(struct exchange *exchange, h2o_iovec_t *list, h2o_iovec_t element)
 {
-    if (list->len)
-        append(exchange, list, element);
-    else
-        *list = element;
+    if (list->base) {
+        memcpy(list->base + list->len, ", ", 2);
+        list->len += 2;
+    } else {
+        list->base = h2o_mem_alloc_pool(&exchange->request.pool, exchange->head.len * 2);
+    }
+    memcpy(list->base + list->len, element.base, element.len);
+    list->len += element.len;
 }
 
 static void take_protocol(struct exchange *exchange, h2o_iovec_t element)

@@ -8,6 +8,7 @@
 #include "services/proxy/route.h"
 #include "services/proxy/sse.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -289,7 +290,9 @@ static void hold(struct stream_side *side, const char *rest, size_t len)
 /* Puts the part of a header that came earlier before what may be passed on now. */
 static void put_before(struct stream *stream, struct piece *piece, const uint8_t *head, size_t len)
 {
-    char *scratch = stream->exchange->request.worker->priv->scratch;
+    const struct worker_private *priv = stream->exchange->request.worker->priv;
+    char *scratch = priv->scratch;
+    assert(len + piece->len <= priv->scratch_size);
     memmove(scratch + len, piece->data, piece->len);
     memcpy(scratch, head, len);
     piece->data = scratch;
@@ -327,12 +330,14 @@ static void follow(struct stream *stream, struct stream_side *side, struct piece
 /* What was held is asked for again, and followed on. False: it waits still, or is cut. */
 static bool follow_held(struct stream *stream, struct stream_side *side, struct piece *piece)
 {
-    char *scratch = stream->exchange->request.worker->priv->scratch;
+    const struct worker_private *priv = stream->exchange->request.worker->priv;
+    char *scratch = priv->scratch;
     if (!enter_frame(stream, side)) {
         if (side->cut)
             drop_held(side);
         return false;
     }
+    assert(side->held.len <= priv->scratch_size);
     *piece = (struct piece){.data = scratch, .len = side->held.len};
     memcpy(scratch, side->held.data + side->held.at, piece->len);
     io_queue_free(&side->held);

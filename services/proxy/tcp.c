@@ -11,6 +11,7 @@
 #include "services/proxy/splice.h"
 #include "services/proxy/upstream.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -259,21 +260,25 @@ static void refuse(struct tcp *tcp, enum problem problem)
     finish(tcp);
 }
 
-static bool connect_one(struct tcp *tcp);
-
 /* Not one byte was sent: another backend may do. */
-static void connect_failed(struct tcp *tcp, enum problem problem)
+static void give_up_backend(struct tcp *tcp)
 {
     metric_add(stats_of(tcp)->failed, 1);
     balance_report(tcp->worker, &tcp->place, FITNESS_UNREACHABLE);
     balance_give_back(tcp->worker, &tcp->place);
+}
+
+static bool connect_one(struct tcp *tcp);
+
+static void connect_failed(struct tcp *tcp, enum problem problem)
+{
+    give_up_backend(tcp);
     if (tcp->sides[ORIGIN].io.sock) {
         metric_add(stats_of(tcp)->active, -1);
         io_close(&tcp->sides[ORIGIN].io);
     }
-    if (tcp->attempts < ATTEMPTS_MAX && connect_one(tcp))
-        return;
-    refuse(tcp, problem);
+    if (!connect_one(tcp))
+        refuse(tcp, problem);
 }
 
 static void start_reading(struct tcp *tcp)
@@ -317,29 +322,9 @@ static void on_connect(h2o_socket_t *sock, const char *err)
     start_reading(tcp);
 }
 
-/* False: there is none to try; the reason is in tcp->problem. */
-static bool connect_one(struct tcp *tcp)
+static void attach(struct tcp *tcp, int fd)
 {
     struct tcp_side *side = &tcp->sides[ORIGIN];
-    const struct balance_ask ask = {
-        .client = &tcp->peer.address, .tried = tcp->tried, .tried_count = tcp->attempts};
-    switch (balance_take(tcp->worker, tcp->pool, &ask, &tcp->place)) {
-    case BALANCE_PLACED:
-        break;
-    case BALANCE_FULL:
-        tcp->problem = PROBLEM_OVERLOADED;
-        return false;
-    case BALANCE_NONE:
-        tcp->problem = PROBLEM_NO_BACKEND;
-        return false;
-    }
-    tcp->tried[tcp->attempts++] = tcp->place.backend;
-    int fd = upstream_socket(tcp->worker, tcp->place.backend);
-    if (fd < 0) {
-        tcp->problem = PROBLEM_OVERLOADED;
-        balance_report(tcp->worker, &tcp->place, FITNESS_UNDECIDED);
-        return false;
-    }
     side->io.fd = fd;
     side->io.sock = h2o_evloop_socket_create(
         tcp->worker->loop, fd, H2O_SOCKET_FLAG_DONT_READ | H2O_SOCKET_FLAG_IS_CONNECTING);
@@ -348,7 +333,45 @@ static bool connect_one(struct tcp *tcp)
     tcp->connect_start_ns = tcp->worker->now_ns;
     h2o_socket_notify_write(side->io.sock, on_connect);
     set_timer(tcp, tcp->pool->timeouts.connect);
-    return true;
+}
+
+/* A place at a backend. False: there is none; the reason is in tcp->problem. */
+static bool take_place(struct tcp *tcp)
+{
+    const struct balance_ask ask = {
+        .client = &tcp->peer.address, .tried = tcp->tried, .tried_count = tcp->attempts};
+    switch (balance_take(tcp->worker, tcp->pool, &ask, &tcp->place)) {
+    case BALANCE_PLACED:
+        tcp->tried[tcp->attempts++] = tcp->place.backend;
+        return true;
+    case BALANCE_FULL:
+        tcp->problem = PROBLEM_OVERLOADED;
+        break;
+    case BALANCE_NONE:
+        tcp->problem = PROBLEM_NO_BACKEND;
+        break;
+    }
+    return false;
+}
+
+/* False: there is none to try; the reason is in tcp->problem. */
+static bool connect_one(struct tcp *tcp)
+{
+    tcp->problem = PROBLEM_UPSTREAM_UNREACHABLE;
+    while (tcp->attempts < ATTEMPTS_MAX && take_place(tcp)) {
+        int fd = upstream_socket(tcp->worker, tcp->place.backend);
+        if (fd >= 0) {
+            tcp->problem = PROBLEM_NONE;
+            attach(tcp, fd);
+            return true;
+        }
+        if (upstream_is_shortage(errno)) {
+            tcp->problem = PROBLEM_OVERLOADED;
+            return false; /* the place goes back undecided */
+        }
+        give_up_backend(tcp); /* a Unix socket refuses at once */
+    }
+    return false;
 }
 
 static void on_timeout(struct timer *timer)

@@ -322,12 +322,19 @@ static bool splice_body(struct upstream *upstream, enum outcome *outcome)
     return true;
 }
 
+/* A 204 has no body, but an origin that announces one may send it: later, as what seems to be the
+ * answer to the next request (RFC 9110 section 8.6, RFC 9112 section 6.1: it must not). */
+static bool announces_what_cannot_be(const struct http1_head *head)
+{
+    return head->status == 204 && (head->content_length || head->seen[NAME_TRANSFER_ENCODING]);
+}
+
 /* Keep-Alive: timeout=N, less a margin for the way. */
 static void note_keep_alive(struct upstream *upstream, const struct http1_head *head)
 {
     const struct http1_field *field = http1_find(head, NAME_KEEP_ALIVE);
     int64_t limit = upstream->pool->timeouts.keepalive_idle;
-    upstream->keep_alive = head->keep_alive;
+    upstream->keep_alive = head->keep_alive && !announces_what_cannot_be(head);
     if (field) {
         h2o_iovec_t value = http1_value(head, field);
         const char *at = memmem(value.base, value.len, "timeout=", 8);
@@ -584,7 +591,7 @@ bool upstream_piped(const struct exchange *exchange)
 void upstream_drained(struct exchange *exchange)
 {
     struct upstream *upstream = exchange->upstream;
-    if (!upstream || !upstream->paused)
+    if (!upstream || !upstream->paused || (exchange->stream && stream_full(exchange)))
         return;
     upstream->paused = false;
     h2o_socket_read_start(upstream->io.sock, upstream_on_read);
@@ -617,25 +624,19 @@ static void on_refused(struct timer *timer)
     settle(exchange, unreachable(exchange, PROBLEM_UPSTREAM_UNREACHABLE));
 }
 
-/* At once refused by the system. What we ran out of is not the backend's failure. */
+/* At once refused by the system. */
 static enum room_result not_opened(struct exchange *exchange, int error)
 {
     struct worker *worker = exchange->request.worker;
-    switch (error) {
-    case EMFILE:
-    case ENFILE:
-    case ENOBUFS:
-    case ENOMEM:
-    case EADDRNOTAVAIL:
+    if (upstream_is_shortage(error)) {
         request_refuse(&exchange->request, PROBLEM_OVERLOADED,
                        "no connection to the origin can be opened at the moment");
         return ROOM_REJECT;
-    default:
-        /* Not from within enter: in the next turn. */
-        exchange->timer.fire = on_refused;
-        timer_set(&worker->priv->timers, &exchange->timer, worker_now_ms(worker));
-        return ROOM_WAIT;
     }
+    /* Not from within enter: in the next turn. */
+    exchange->timer.fire = on_refused;
+    timer_set(&worker->priv->timers, &exchange->timer, worker_now_ms(worker));
+    return ROOM_WAIT;
 }
 
 static enum room_result enter(struct request *request)

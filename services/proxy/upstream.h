@@ -43,6 +43,8 @@ struct upstream *upstream_connect(struct worker *worker, const struct pool *pool
                                   struct backend *backend);
 /* A socket that is being connected to one of the backend's addresses; -1: errno says why not. */
 int upstream_socket(struct worker *worker, struct backend *backend);
+/* Of such an errno: what we ran out of is not the backend's failure. */
+bool upstream_is_shortage(int error);
 void upstream_park(struct upstream *upstream);
 void upstream_close(struct upstream *upstream);
 void upstream_close_all(struct worker *worker);

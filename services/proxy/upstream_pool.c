@@ -92,6 +92,8 @@ struct upstream *upstream_take(struct worker *worker, const struct pool *pool,
                                struct backend *backend, bool idempotent)
 {
     struct upstream *upstream;
+    if (pool->config->send_proxy != SEND_PROXY_OFF)
+        return NULL; /* what is idle is from before a reload, and told of nobody */
     while ((upstream = worker->priv->backends[backend->id].idle) && !still_there(upstream))
         upstream_close(upstream);
     if (!upstream)
@@ -113,10 +115,11 @@ static bool may_park(const struct upstream *upstream)
     const struct proxy *proxy = priv->proxy;
     if (upstream->idle_limit_ms <= 0 || priv->stopping)
         return false;
-    /* The present configuration decides whether it is kept, not that of its last exchange. One that
-     * began with a PROXY header is of one client. */
+    /* The present configuration decides whether it is kept, not that of its last exchange. But one
+     * that began with a PROXY header is of one client. */
     return slot->pool && slot->idle_count < slot->pool->max_idle &&
            slot->pool->config->send_proxy == SEND_PROXY_OFF &&
+           upstream->pool->config->send_proxy == SEND_PROXY_OFF &&
            priv->idle_upstreams < proxy->connection_limit / (int64_t)proxy->worker_count + 1;
 }
 
@@ -178,6 +181,12 @@ static int open_one(struct backend *backend)
     close(fd);
     errno = error;
     return -1;
+}
+
+bool upstream_is_shortage(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM ||
+           error == EADDRNOTAVAIL;
 }
 
 int upstream_socket(struct worker *worker, struct backend *backend)

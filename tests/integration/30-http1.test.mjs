@@ -1,6 +1,7 @@
 // HTTP/1.1 on both sides: what is read in one way only passes, the rest is refused; bodies stream.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
+import net from 'node:net';
 import { after, before, describe, test } from 'node:test';
 
 import { freePort, removeDirectory, sleep, temporaryDirectory, waitUntil } from '../support/process.mjs';
@@ -400,6 +401,97 @@ describe('streaming', () => {
       assert.equal((await wire.take(12)).toString(), '0123456789\r\n');
     }
     wire.close();
+  });
+});
+
+test('a client that has asked for the last time may close its direction and still gets all of the answer', async () => {
+  let sent = 0;
+  await serve(async (wire) => {
+    const length = Number((await wire.request()).target.split('/').pop());
+    await wire.write(`HTTP/1.1 200 OK\r\nContent-Length: ${length}\r\n\r\n`);
+    for (let left = length; left > 0 && !wire.ended; left -= 20_000) {
+      await wire.write(Buffer.alloc(Math.min(left, 20_000), 'x'));
+      sent += 1;
+    }
+    if (!wire.ended) await wire.rest();
+  });
+  const begin = async (length) => {
+    const socket = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+    const client = { socket, length, got: Buffer.alloc(0) };
+    socket.on('data', (bytes) => { client.got = Buffer.concat([client.got, bytes]); });
+    socket.on('error', () => {});
+    client.ended = new Promise((resolve) => { socket.once('end', resolve); socket.once('close', resolve); });
+    socket.pause();
+    await new Promise((resolve) => socket.write(GET(`/raw/${length}`, 'Connection: close\r\n'), resolve));
+    return client;
+  };
+  // Bytes in the kernel between the proxy and this client.
+  const waiting = (client) => {
+    const ends = [client, port].map((number) => `0100007F:${number.toString(16).toUpperCase().padStart(4, '0')}`);
+    return readFileSync('/proc/net/tcp', 'utf8').split('\n').map((line) => line.trim().split(/\s+/)).filter((row) => ends.includes(row[1]) && ends.includes(row[2]))
+      .flatMap((row) => row[4].split(':')).reduce((sum, hex) => sum + parseInt(hex, 16), 0);
+  };
+  const heldBack = async () => {
+    let last = -1;
+    await waitUntil('the origin to be held back', () => { const same = sent === last; last = sent; return same && sent > 0; }, { every: 150 });
+  };
+  const clients = [await begin(64_000_000)];
+  try {
+    await heldBack();
+    const fits = waiting(clients[0].socket.localPort);
+    clients[0].socket.destroy();
+    // Of answers about as long as what fits on the way, some are over while their end waits in the proxy.
+    for (let i = 0; i < 14; i += 1) clients.push(await begin(fits + 130_000 - i * 15_000));
+    await heldBack();
+    const over = clients.slice(1).filter(({ length }) => proxy.logContains(`"/raw/${length}"`));
+    for (const { socket } of over) socket.end();
+    await sleep(100);
+    for (const { socket, ended } of over) {
+      socket.resume();
+      await ended;
+    }
+    for (const { got, length } of over) assert.equal(got.length - got.indexOf('\r\n\r\n') - 4, length);
+    assert.ok(over.length > 0, `${fits} bytes were on the way`);
+  } finally {
+    for (const { socket } of clients) socket.destroy();
+  }
+  await idle();
+});
+
+describe('a head that is allowed to be large', () => {
+  test('is read beyond what is read ahead of a body', async () => {
+    const own = await freePort();
+    const ops = await freePort();
+    const service = await new Service('proxy', {
+      dir,
+      name: 'large-heads',
+      opsPort: ops,
+      config: `
+listeners: ["127.0.0.1:${own}"]
+workers: "1"
+ops: { address: "127.0.0.1:${ops}" }
+limits: { header_bytes: 200KiB }
+timeouts: { drain_delay: 0s, shutdown: 2s, request_head: 5s }
+pools: { echo: { backends: ["http://127.0.0.1:${origin.port}"] } }
+routes: [{ path: /, pool: echo }]
+`,
+    }).start();
+    try {
+      const lines = Array.from({ length: 40 }, (_, i) => `X-${i}: ${'b'.repeat(4000)}\r\n`).join('');
+      const wire = await connect(own);
+      const text = GET('/first', lines) + GET('/second', lines);
+      for (let at = 0; at < text.length; at += 50_000) {
+        await wire.write(text.slice(at, at + 50_000));
+        await sleep(5); // so that it comes in pieces
+      }
+      assert.equal((await wire.response()).json().line, 'GET /first HTTP/1.1');
+      assert.equal((await wire.response()).json().headers['x-39'].length, 4000);
+      wire.write(`GET / HTTP/1.1\r\nHost: test\r\n${lines}${lines}`);
+      assert.equal((await wire.response()).status, 431);
+      wire.close();
+    } finally {
+      await service.stop();
+    }
   });
 });
 

@@ -282,6 +282,21 @@ describe('responses', () => {
       wire.close();
     }
   });
+
+  test('a body that is announced for 204 and comes late is not the next answer', async () => {
+    for (const announced of ['Content-Length: 49', 'Transfer-Encoding: chunked']) {
+      for (const socket of raw.sockets) socket.destroy();
+      await waitUntil('no connection to the raw origin', async () => (await proxy.metric('octroi_proxy_upstream_connections', 'pool="raw"')) === 0);
+      rawHandle = async (wire) => {
+        const first = await wire.request();
+        await wire.write(first.target === '/raw' ? `HTTP/1.1 204 No Content\r\n${announced}\r\n\r\n` : ok('own'));
+        await wire.request();
+        await wire.write(ok('poison'));
+      };
+      assert.equal((await ask(port, 'GET /raw HTTP/1.1\r\nHost: test\r\n\r\n')).status, 204);
+      assert.equal((await ask(port, 'GET /raw/next HTTP/1.1\r\nHost: test\r\n\r\n')).body.toString(), 'own', announced);
+    }
+  });
 });
 
 describe('a second parser', () => {

@@ -6,7 +6,7 @@ import { after, before, describe, test } from 'node:test';
 
 import WebSocket, { WebSocketServer } from 'ws';
 
-import { freePort, removeDirectory, temporaryDirectory, waitUntil } from '../support/process.mjs';
+import { freePort, removeDirectory, sleep, temporaryDirectory, waitUntil } from '../support/process.mjs';
 import { RawOrigin, ask, connect } from '../support/raw.mjs';
 import { Service } from '../support/service.mjs';
 import { KEY, OP, accept, closing, frame, open, readFrame, switching, upgrade } from '../support/websocket.mjs';
@@ -184,6 +184,19 @@ describe('the handshake', () => {
     assert.equal(wire.response.headers['sec-websocket-protocol'], 'octroi.v1');
     assert.equal(wire.response.headers['content-length'], undefined);
     wire.close();
+  });
+
+  test('offers of many subprotocols and extensions cost no more than their length', async () => {
+    let seen;
+    await serve(async (wire) => { seen = await wire.request(); await wire.write('HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n'); });
+    const before = rss();
+    const protocols = Array.from({ length: 10_000 }, () => 'a');
+    const extensions = Array.from({ length: 500 }, () => 'permessage-deflate');
+    const lists = `Sec-WebSocket-Protocol: ${protocols.join(',')}\r\nSec-WebSocket-Extensions: ${extensions.join(',')}\r\n`;
+    assert.equal((await ask(port, upgrade('/raw', lists))).status, 403);
+    assert.equal(seen.headers['sec-websocket-protocol'], protocols.join(', '));
+    assert.equal(seen.headers['sec-websocket-extensions'], extensions.join(', '));
+    assert.ok(rss() - before < 16e6, `grew by ${rss() - before}`);
   });
 
   test("the origin's choice of a subprotocol stands", async () => {
@@ -419,6 +432,49 @@ describe('slow peers', () => {
     wire.close();
     for (const socket of raw.sockets) socket.destroy();
     await idle();
+  });
+
+  // What was read ahead of a slow origin goes on in pieces that fit where headers are put together again.
+  test('small frames behind a slow origin, with small heads allowed, arrive whole', async () => {
+    const own = await freePort();
+    const ops = await freePort();
+    let taken = 0;
+    let reader;
+    await serve(switched(async (wire) => {
+      reader = wire.socket;
+      reader.removeAllListeners('data');
+      reader.pause();
+      taken += wire.data.length;
+      reader.on('data', (bytes) => { taken += bytes.length; });
+      reader.pause();
+      await new Promise((resolve) => reader.once('close', resolve));
+    }));
+    const narrow = await new Service('proxy', { dir, name: 'narrow', opsPort: ops, config: `limits: { header_bytes: 1KiB }\n${config(own, ops, '{ drain_delay: 0s, shutdown: 2s }')}` }).start();
+    try {
+      const wire = await open(own, '/raw');
+      const frames = Buffer.concat(Array.from({ length: 45_001 }, () => frame(OP.binary, '', { masked: true })));
+      const slice = 45_001; // of frames of 6 bytes: it ends inside a header, in each place in turn
+      let written = 0;
+      for (let round = 0; round < 8; round += 1) {
+        for (let stuck = false; !stuck && !wire.ended;) {
+          const at = written % frames.length;
+          written += slice;
+          await Promise.race([wire.write(frames.subarray(at, at + slice)), sleep(60).then(() => { stuck = true; })]);
+          await sleep(4); // each is read by itself
+        }
+        assert.ok(!wire.ended, 'the proxy is still there');
+        const target = Math.min(written - 6, taken + 1_000_000);
+        reader.resume();
+        await waitUntil('some of it to be taken', () => taken >= target);
+        if (round < 7) reader.pause();
+      }
+      const rest = (6 - (written % 6)) % 6; // of the last frame
+      await wire.write(frames.subarray(written % frames.length, (written % frames.length) + rest));
+      await waitUntil('all of it to be taken', () => taken === written + rest);
+      wire.close();
+    } finally {
+      await narrow.stop();
+    }
   });
 
   function masked() {

@@ -28,7 +28,7 @@ before(async () => {
   const serve = (name) => new RawOrigin(async (wire) => { served[name] += 1; await handle(wire, name); }, half).start();
   origin = await serve('origin');
   other = await serve('other');
-  for (const name of ['one', 'two', 'dead', 'half', 'few', 'header', 'quiet', 'ops', 'nobody']) ports[name] = await freePort();
+  for (const name of ['one', 'two', 'dead', 'half', 'few', 'socket', 'header', 'quiet', 'ops', 'nobody']) ports[name] = await freePort();
   const dead = await freePort();
   proxy = await new Service('proxy', {
     dir,
@@ -40,6 +40,7 @@ listeners:
   - { address: "127.0.0.1:${ports.dead}", mode: tcp, pool: dead }
   - { address: "127.0.0.1:${ports.half}", mode: tcp, pool: half }
   - { address: "127.0.0.1:${ports.few}", mode: tcp, pool: few }
+  - { address: "127.0.0.1:${ports.socket}", mode: tcp, pool: socket }
   - { address: "127.0.0.1:${ports.header}", mode: tcp, pool: header, proxy_protocol: required }
 workers: "2"
 ops: { address: "127.0.0.1:${ports.ops}" }
@@ -50,6 +51,7 @@ pools:
   dead: { backends: ["http://127.0.0.1:${dead}"] }
   half: { backends: ["http://127.0.0.1:${dead}", "http://127.0.0.1:${other.port}"] }
   few: { backends: [{ url: "http://127.0.0.1:${origin.port}", max_connections: 1 }] }
+  socket: { backends: ["unix:${dir}/nobody.sock", "http://127.0.0.1:${other.port}"] }
   header: { backends: ["http://127.0.0.1:${origin.port}"], send_proxy: v2 }
 routes: [{ path: /, pool: one }]
 `,
@@ -189,6 +191,20 @@ describe('backends', () => {
       assert.equal((await wire.take(11)).toString(), 'still whole');
       wire.close();
     }
+    await gone();
+  });
+
+  test('a Unix socket that refuses at once is passed over too, and it is its failure', async () => {
+    handle = echo;
+    const before = await proxy.metric('octroi_proxy_refusals_total', 'overloaded');
+    for (let i = 0; i < 4; i += 1) {
+      const wire = await dial(ports.socket);
+      await wire.write('still whole');
+      assert.equal((await wire.take(11)).toString(), 'still whole');
+      wire.close();
+    }
+    assert.ok((await proxy.metric('octroi_proxy_upstream_connects_total', 'pool="socket",result="failed"')) >= 2);
+    assert.equal(await proxy.metric('octroi_proxy_refusals_total', 'overloaded'), before);
     await gone();
   });
 

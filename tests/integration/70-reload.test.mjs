@@ -170,6 +170,38 @@ describe('reload', () => {
     }
   });
 
+  test('a connection that told of its client is not kept when send_proxy goes, nor is one that told of nobody used when it comes', async () => {
+    const held = [];
+    // A PROXY header and the request behind it are read as one head here.
+    const told = await new RawOrigin(async (wire, self) => {
+      const number = self.connections;
+      let about = 'nobody';
+      for (;;) {
+        const { text: head } = await wire.head();
+        if (head.startsWith('PROXY')) about = 'a client';
+        if (head.includes('/held')) await new Promise((resolve) => held.push(resolve));
+        await wire.write(ok(`${number} ${about}`));
+      }
+    }).start();
+    const options = (mode) => ({ workers: 1, pools: `  told: { backends: ["http://127.0.0.1:${told.port}"], send_proxy: ${mode} }`, routes: '  - { path: /told, pool: told }' });
+    try {
+      await start(options('v1'));
+      const wire = await connect(port);
+      wire.write('GET /told/held HTTP/1.1\r\nHost: test\r\n\r\n');
+      await waitUntil('the request at the origin', () => held.length === 1);
+      await reload(options('"off"'));
+      held.pop()();
+      assert.equal((await wire.response()).body.toString(), '1 a client');
+      assert.equal(await text('/told'), '2 nobody');
+      assert.equal(await text('/told'), '2 nobody');
+      await reload(options('v1'));
+      assert.equal(await text('/told'), '3 a client');
+      wire.close();
+    } finally {
+      await told.stop();
+    }
+  });
+
   test('counts of a route survive', async () => {
     await start({});
     for (let i = 1; i <= 3; i += 1) {

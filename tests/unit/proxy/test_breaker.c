@@ -105,6 +105,27 @@ static void test_wait(void **state)
     assert_true(breaker_leave(&breaker, &rules, trial, BREAKER_OK, 5100, &note));
 }
 
+/* A reload asks for fewer while those of before, all good, are home: nobody is left to end the
+ * trial but who comes now. */
+static void a_trial_ends_under_rules_that_ask_for_fewer(void **state)
+{
+    static const struct breaker_config before = {1, 5000, 3}, after = {1, 5000, 1};
+    struct breaker breaker = {0};
+    uint64_t trial, other;
+    (void)state;
+    assert_true(breaker_enter(&breaker, &before, 0, &note, &trial));
+    breaker_leave(&breaker, &before, trial, BREAKER_FAILED, 0, &note);
+    assert_true(breaker_enter(&breaker, &before, 5000, &note, &trial));
+    assert_true(breaker_enter(&breaker, &before, 5000, &note, &other));
+    breaker_leave(&breaker, &before, trial, BREAKER_OK, 5000, &note);
+    assert_false(breaker_admits(&breaker, &after, 5000));
+    breaker_leave(&breaker, &before, other, BREAKER_OK, 5000, &note);
+    assert_true(breaker_admits(&breaker, &after, 5000));
+    assert_true(breaker_enter(&breaker, &after, 5000, &note, &trial));
+    assert_true(breaker_leave(&breaker, &after, trial, BREAKER_OK, 5000, &note));
+    assert_int_equal(breaker_state(&breaker), BREAKER_CLOSED);
+}
+
 /* However many threads ask at once, a trial is as large as it is. */
 struct crowd {
     struct breaker breaker;
@@ -143,8 +164,10 @@ static void test_threads(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_ways), cmocka_unit_test(test_off),
-                                       cmocka_unit_test(test_wait), cmocka_unit_test(test_threads)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_ways), cmocka_unit_test(test_off), cmocka_unit_test(test_wait),
+        cmocka_unit_test(a_trial_ends_under_rules_that_ask_for_fewer),
+        cmocka_unit_test(test_threads)};
     log_set_level(LOG_LEVEL_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
