@@ -172,6 +172,11 @@ static const struct config_field wallet_fields[] = {
                         "offers half of it at most, so that it can be replaced"),
     CONFIG_FIELD(struct settings_wallet, gas_limit, "gas_limit", CONFIG_INT, .fallback = "500000",
                  .min = 21000, .max = 30000000, .doc = "most gas of one transaction"),
+    CONFIG_FIELD(struct settings_wallet, max_spend_per_hour, "max_spend_per_hour", CONFIG_INT,
+                 .fallback = "1000000000", .min = 1, .max = 1000000000000000,
+                 .doc = "most that the signer process offers for gas within any hour, in gwei "
+                        "(1e-9 of the coin): gas times price of each nonce's dearest transaction; "
+                        "beyond it the wallet waits"),
     CONFIG_FIELD(struct settings_wallet, bump_after_ms, "bump_after", CONFIG_DURATION,
                  .fallback = "60s", .min = 200, .max = 86400000,
                  .doc = "a transaction that is not mined after so long is replaced by one that "

@@ -56,6 +56,7 @@ struct settings_wallet {
     const char *user; /* the signer process becomes it; empty: stays */
     int64_t max_fee_per_gas, max_priority_fee_per_gas;
     int64_t gas_limit;
+    int64_t max_spend_per_hour;  /* gwei */
     int64_t bump_after_ms, bump; /* percent */
     int64_t poll_ms;
 };

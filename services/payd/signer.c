@@ -27,7 +27,6 @@
 #define STEADY_MS                                                                                  \
     60000 /* a process that lived so long is started again without much of a pause                 \
            */
-#define ARGS_MAX 24
 
 enum state { STATE_DOWN, STATE_STARTING, STATE_UP };
 
@@ -215,12 +214,19 @@ static int ask(struct signer *signer, const struct eth_tx *tx, struct signer_res
         return err_set(err, "the signer takes no request: %m");
     if (receive(signer, signer->options.sign_ms, &reply, err) != 0)
         return -1;
-    if (reply.id != id || (reply.kind != FRAME_SIGNED && reply.kind != FRAME_REFUSED))
-        return err_set(err, "the signer answered something else than what was asked");
-    if (reply.kind == FRAME_SIGNED)
+    switch (reply.id == id ? reply.kind : FRAME_KINDS) {
+    case FRAME_SIGNED:
         return checked(signer, tx, reply.signature, result, err);
-    result->verdict = SIGNER_REFUSED;
-    return err_set(err, "the signer's policy: %s", reply.text);
+    case FRAME_REFUSED:
+    case FRAME_SPENT:
+        result->verdict = reply.kind == FRAME_SPENT ? SIGNER_SPENT : SIGNER_REFUSED;
+        return err_set(err, "the signer's policy: %s", reply.text);
+    case FRAME_READY:
+    case FRAME_FAILED:
+    case FRAME_KINDS:
+        break;
+    }
+    return err_set(err, "the signer answered something else than what was asked");
 }
 
 int signer_sign(struct signer *signer, const struct eth_tx *tx, struct signer_result *result,

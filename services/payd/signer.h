@@ -1,8 +1,9 @@
 /* The operator's key, held by a process of its own (payd-signer) that can do nothing but sign what
  * its policy allows: calls of our contract by a fixed chain id, with value 0, a known selector and
- * capped gas and fees. This is payd's side of it: it starts the process, asks it with a time limit,
- * notices its death and starts it again with growing pauses. One thread at a time may use a signer:
- * signer_start on the main thread, then the wallet's thread alone. */
+ * capped gas and fees, within a budget for each hour. This is payd's side of it: it starts the
+ * process, asks it with a time limit, notices its death and starts it again with growing pauses.
+ * One thread at a time may use a signer: signer_start on the main thread, then the wallet's thread
+ * alone. */
 #ifndef PAYD_SIGNER_H
 #define PAYD_SIGNER_H
 
@@ -25,6 +26,7 @@ struct signer_options {
     uint64_t max_fee;          /* caps: wei per gas */
     uint64_t max_priority_fee; /* wei per gas */
     uint64_t max_gas;
+    uint64_t budget;           /* gwei that it offers for gas within an hour; not 0 */
     int64_t start_ms;          /* longest wait for a key to be derived; 0: 60 s */
     int64_t sign_ms;           /* longest wait for a signature; 0: 5 s */
     const struct clock *clock; /* NULL: clock_system */
@@ -36,6 +38,7 @@ struct signer_options {
 enum signer_verdict {
     SIGNER_SIGNED,
     SIGNER_REFUSED, /* the policy forbids it: it never will be signed */
+    SIGNER_SPENT,   /* the budget of this hour has no room for it: try again later */
     SIGNER_AWAY     /* no process just now: try again later */
 };
 

@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define ARGS_MAX    24
+#define ARGS_MAX    26
 #define PROGRAM_MAX 512
 
 /* Beside this process's own binary, also where that was replaced on disk meanwhile. */
@@ -68,6 +68,7 @@ static void arguments(const struct signer_options *o, char *argv[ARGS_MAX])
     add_number(argv, &n, "--max-fee", o->max_fee);
     add_number(argv, &n, "--max-priority-fee", o->max_priority_fee);
     add_number(argv, &n, "--max-gas", o->max_gas);
+    add_number(argv, &n, "--budget", o->budget);
     argv[n] = NULL;
 }
 

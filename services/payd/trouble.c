@@ -18,7 +18,12 @@ static const struct pg_stmt end_stmt = {
 
 static const char *kind(enum trouble which)
 {
-    return which == TROUBLE_AWAY ? "away" : "disagreement";
+    static const char *const kinds[TROUBLES] = {
+        [TROUBLE_AWAY] = "away",
+        [TROUBLE_DISAGREEMENT] = "disagreement",
+        [TROUBLE_BUDGET] = "wallet-budget",
+    };
+    return kinds[which];
 }
 
 static int tell(struct pg_conn *conn, const struct trouble_site *site, const char *type,

@@ -1,5 +1,5 @@
-/* What is wrong with the chain, as a row while it lasts and as the events chain.degraded and
- * chain.recovered: each once, also where the leader changes in between. */
+/* What is wrong with the chain or our way to it, as a row while it lasts and as the events
+ * chain.degraded and chain.recovered: each once, also where the leader changes in between. */
 #ifndef PAYD_TROUBLE_H
 #define PAYD_TROUBLE_H
 
@@ -8,6 +8,7 @@
 enum trouble {
     TROUBLE_AWAY,         /* no endpoint gives a usable answer */
     TROUBLE_DISAGREEMENT, /* endpoints contradict each other: nothing is confirmed */
+    TROUBLE_BUDGET,       /* the wallet's hour is spent: what it was asked for waits */
     TROUBLES
 };
 

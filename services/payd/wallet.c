@@ -40,7 +40,8 @@ int wallet_open(struct payd *payd, struct wallet **out, struct err *err)
                                      .max_fee = (uint64_t)settings->max_fee_per_gas,
                                      .max_priority_fee =
                                          (uint64_t)settings->max_priority_fee_per_gas,
-                                     .max_gas = (uint64_t)settings->gas_limit};
+                                     .max_gas = (uint64_t)settings->gas_limit,
+                                     .budget = (uint64_t)settings->max_spend_per_hour};
     struct signer *signer = NULL;
     uint8_t address[20];
     char text[43];

@@ -35,7 +35,7 @@ static const struct pg_stmt attempts_stmt = {
     "clock_timestamp() - greatest(coalesce(t.sent_at, CASE WHEN t.sends > 0 THEN t.created_at "
     "ELSE clock_timestamp() END), CASE WHEN j.nonce = t.nonce THEN j.sent_since END)) * "
     "1000)::bigint AS age_ms FROM wallet_tx t JOIN wallet_job j ON j.id = t.job WHERE t.follower = "
-    "$1 AND t.address = $2 AND t.nonce = $3 ORDER BY t.attempt DESC LIMIT 100"};
+    "$1 AND t.address = $2 AND t.nonce = $3 ORDER BY t.attempt DESC LIMIT 500"};
 static const struct pg_stmt next_stmt = {
     "wallet_next",
     "SELECT min(n) AS nonce FROM (SELECT $3::bigint AS n UNION ALL SELECT nonce + 1 FROM wallet_tx "

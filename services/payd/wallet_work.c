@@ -6,6 +6,7 @@
 #include "libcommon/eth/hex.h"
 #include "libcommon/log.h"
 #include "services/payd/gauges.h"
+#include "services/payd/trouble.h"
 #include "services/payd/wallet_store.h"
 
 #include <string.h>
@@ -17,7 +18,11 @@
 #define BACKOFF_MS_MAX 30000
 #define RESEND_MS_MAX  15000
 #define LOOK_MS_MAX    15000
+#define LATE_MS        5000 /* a turn may begin, or last, so much longer */
+#define AWAY_MS        1000
 #define LOOK_POLLS     15 /* without work the chain is looked at this much less often */
+
+enum told { TOLD_NOTHING, TOLD_SPENT, TOLD_WELL };
 
 struct wallet_work {
     struct payd *payd;
@@ -33,6 +38,9 @@ struct wallet_work {
     int64_t looked_at; /* monotonic ms */
     int64_t gap, gap_since;
     bool waits[WALLET_WAITS];
+    int64_t until[WALLET_WAITS]; /* monotonic ms: what a queued job waits for, until it is tried */
+    enum told told;              /* of the budget */
+    struct err spent;            /* in the signer's words */
 };
 
 static const struct {
@@ -40,6 +48,9 @@ static const struct {
 } waits[WALLET_WAITS] = {
     [WALLET_WAIT_RPC] = {"rpc", "no RPC endpoint or no database answers"},
     [WALLET_WAIT_SIGNER] = {"signer", "the signer process does not sign"},
+    [WALLET_WAIT_BUDGET] = {"budget",
+                            "wallet.max_spend_per_hour is spent: the signer signs again as "
+                            "the hour passes"},
     [WALLET_WAIT_BEHIND] = {"node-behind", "the node is behind what was read before"},
     [WALLET_WAIT_UNPRICED] = {"not-eip1559", "the chain's blocks name no base fee (EIP-1559)"},
     [WALLET_WAIT_FEE_CAP] = {"fee-cap", "gas costs more than wallet.max_fee_per_gas or "
@@ -130,10 +141,12 @@ static void count(struct wallet_work *work, const char *what)
 static int hold(struct wallet_work *work, const struct wallet_row *row, enum wallet_wait what,
                 const char *why, struct err *err)
 {
+    int64_t pause = pause_after(work, row->attempts);
     work->waits[what] = true;
+    work->until[what] = clock_mono_ms(&clock_system) + pause + LATE_MS;
     if (row->attempts == 0)
         log_warn("the wallet waits", LOG_STR(NAME, row->key), LOG_STR(REASON, why));
-    return wallet_store_wait(&work->store, row, why, pause_after(work, row->attempts), err);
+    return wallet_store_wait(&work->store, row, why, pause, err);
 }
 
 static int end(struct wallet_work *work, const struct wallet_row *row, enum wallet_job_state state,
@@ -217,6 +230,21 @@ static int keep(struct wallet_work *work, struct wallet_row *row, const struct o
     return send(work, row, hash, raw, err);
 }
 
+/* Not signed now. What was sent already stays as it is, and is sent again meanwhile: 1. */
+static int put_off(struct wallet_work *work, const struct wallet_row *row,
+                   enum signer_verdict verdict, const char *why, struct err *err)
+{
+    enum wallet_wait what = WALLET_WAIT_SIGNER;
+    if (verdict == SIGNER_SPENT) {
+        what = WALLET_WAIT_BUDGET;
+        err_set(&work->spent, "%s", why);
+    }
+    if (row->state == WALLET_JOB_QUEUED)
+        return hold(work, row, what, why, err);
+    work->waits[what] = true;
+    return 1;
+}
+
 static int sign(struct wallet_work *work, struct wallet_row *row, const struct offer *offer,
                 struct err *err)
 {
@@ -238,7 +266,7 @@ static int sign(struct wallet_work *work, struct wallet_row *row, const struct o
     else if (result.verdict == SIGNER_REFUSED && row->state == WALLET_JOB_QUEUED)
         rc = end(work, row, WALLET_JOB_FAILED, words.msg, err);
     else
-        rc = hold(work, row, WALLET_WAIT_SIGNER, words.msg, err);
+        rc = put_off(work, row, result.verdict, words.msg, err);
     signer_result_clear(&result);
     return rc;
 }
@@ -382,8 +410,9 @@ static int follow_sent(struct wallet_work *work, struct wallet_row *row, struct 
             return -1;
         return hash == NULL ? foreign(work, row, err) : mined(work, row, hash, &receipt, err);
     }
-    if (outbid(work, row, &attempts.items[0], &offer))
-        return sign(work, row, &offer, err);
+    int rc = outbid(work, row, &attempts.items[0], &offer) ? sign(work, row, &offer, err) : 1;
+    if (rc != 1)
+        return rc;
     return row->due ? send(work, row, attempts.items[0].hash, attempts.items[0].raw, err) : 0;
 }
 
@@ -528,19 +557,42 @@ static int64_t look_every(const struct wallet_work *work)
     return pause < LOOK_MS_MAX ? pause : LOOK_MS_MAX;
 }
 
-int wallet_work_turn(struct wallet_work *work, int64_t epoch, struct err *err)
+/* A job that waits is tried now and then only: what it waits for stays true in between. */
+static void waits_begin(struct wallet_work *work)
 {
-    struct wallet_counts counts;
-    work->store.epoch = epoch;
-    bool signs = signer_tick(work->signer);
-    if (wallet_store_counts(&work->store, &counts, err) != 0)
-        return -1;
-    show(work, &counts);
-    if (counts.open == 0 && clock_mono_ms(&clock_system) - work->looked_at < look_every(work))
+    int64_t now = clock_mono_ms(&clock_system);
+    for (int i = 0; i < WALLET_WAITS; i++)
+        work->waits[i] = work->until[i] > now;
+}
+
+static int budget_tell(struct wallet_work *work, struct err *err)
+{
+    AUTO_PG_CONN struct pg_conn *conn = NULL;
+    struct payd *payd = work->payd;
+    struct trouble_site site = {atomic_load(&payd->follower), payd->target.domain.chain_id};
+    bool changed, is_spent = work->waits[WALLET_WAIT_BUDGET];
+    if (work->told == (is_spent ? TOLD_SPENT : TOLD_WELL))
         return 0;
-    memset(work->waits, 0, sizeof(work->waits));
-    work->waits[WALLET_WAIT_SIGNER] = !signs;
-    work->in_flight = 0;
+    if (pg_acquire(payd->pg, AWAY_MS, &conn, err) != 0)
+        return -1;
+    int rc = is_spent
+                 ? trouble_begin(conn, &site, TROUBLE_BUDGET, 0, work->spent.msg, &changed, err)
+                 : trouble_end(conn, &site, TROUBLE_BUDGET, &changed, err);
+    if (rc != 0)
+        return -1;
+    work->told = is_spent ? TOLD_SPENT : TOLD_WELL;
+    if (!changed)
+        return 0;
+    if (is_spent)
+        log_error("the wallet's budget of this hour is spent", LOG_STR(REASON, work->spent.msg));
+    else
+        log_info("the wallet is within its budget again");
+    payd_hint(payd);
+    return 0;
+}
+
+static int turn(struct wallet_work *work, bool signs, struct err *err)
+{
     if (look(work, err) != 0)
         return -1;
     if (work->waits[WALLET_WAIT_BEHIND])
@@ -550,4 +602,22 @@ int wallet_work_turn(struct wallet_work *work, int64_t epoch, struct err *err)
         gap_look(work, err) != 0)
         return -1;
     return signs ? each(work, WALLET_JOB_QUEUED, IN_FLIGHT - work->in_flight, begin, err) : 0;
+}
+
+int wallet_work_turn(struct wallet_work *work, int64_t epoch, struct err *err)
+{
+    struct wallet_counts counts;
+    if (work->store.epoch != epoch)
+        work->told = TOLD_NOTHING;
+    work->store.epoch = epoch;
+    bool signs = signer_tick(work->signer);
+    if (wallet_store_counts(&work->store, &counts, err) != 0)
+        return -1;
+    show(work, &counts);
+    if (counts.open == 0 && clock_mono_ms(&clock_system) - work->looked_at < look_every(work))
+        return 0;
+    waits_begin(work);
+    work->waits[WALLET_WAIT_SIGNER] = !signs;
+    work->in_flight = 0;
+    return turn(work, signs, err) != 0 ? -1 : budget_tell(work, err);
 }

@@ -50,7 +50,7 @@ int keyring_load(const struct settings_signer *signer, struct keyring **out, str
 void keyring_guard(const struct keyring *ring)
 {
     static const char *const names[KEYRING_KEYS] = {"signer", "signer.next_key_file"};
-    for (size_t i = 0; i < ring->count; i++)
+    for (size_t i = 0; i < ring->count && i < KEYRING_KEYS; i++)
         sign_key_guard(ring->keys[i].key, names[i]);
 }
 

@@ -95,7 +95,7 @@ describe('keys', () => {
 describe('transactions', () => {
   let signer;
   const account = mnemonicToAccount(words);
-  before(async () => (signer = await withWords({ max_fee: String(2n ** 64n - 1n), max_priority_fee: String(2n ** 63n) })));
+  before(async () => (signer = await withWords({ max_fee: String(2n ** 64n - 1n), max_priority_fee: String(2n ** 63n), budget: String(10n ** 18n) })));
 
   for (const [name, data] of Object.entries(calls)) {
     for (const nonce of [0n, 1n, 127n, 128n, 255n, 256n, 2n ** 32n]) {

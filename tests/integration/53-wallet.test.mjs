@@ -1,12 +1,12 @@
 // The operator's wallet against a real chain: what it is asked for is on the chain once, whoever is killed and whatever the chain does with its
 // transactions, and no nonce is skipped.
 import assert from 'node:assert/strict';
-import { createServer } from 'node:http';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
 import { createWalletClient, encodeFunctionData, http, keccak256, parseAbi, parseAbiItem, toHex } from 'viem';
 
+import { Door } from '../support/door.mjs';
 import { makeKeystore } from '../support/keystore.mjs';
 import { Payments } from '../support/payments.mjs';
 import { sleep, waitUntil } from '../support/process.mjs';
@@ -27,36 +27,10 @@ let sql;
 let door;
 let address;
 
-// Stands before the node; `watch` is told of each call before and after it is passed on, and may end it (false).
-class Door {
-  async start() {
-    this.watch = null;
-    this.server = createServer(async (request, response) => {
-      const parts = [];
-      for await (const part of request) parts.push(part);
-      const text = Buffer.concat(parts).toString();
-      const methods = [JSON.parse(text)].flat().map(({ method }) => method);
-      if ((await this.watch?.('before', methods)) === false) return request.socket.destroy();
-      const answer = await (await fetch(chain.url, { method: 'POST', headers: { 'content-type': 'application/json' }, body: text })).text();
-      if ((await this.watch?.('after', methods)) === false) return request.socket.destroy();
-      response.writeHead(200, { 'content-type': 'application/json' });
-      return response.end(answer);
-    });
-    await new Promise((resolve) => this.server.listen(0, '127.0.0.1', resolve));
-    this.url = `http://127.0.0.1:${this.server.address().port}`;
-    return this;
-  }
-
-  stop() {
-    this.server?.closeAllConnections();
-    this.server?.close();
-  }
-}
-
 const payd = (name = 'payd', settings = {}) => payments.payd(name, {
   rpc: [door.url],
   settings: { confirmations: 2, ...settings.chain },
-  more: settings.none ? '' : `wallet:\n  keystore: "${join(payments.dir, 'wallet.json')}"\n  password_file: "${join(payments.dir, 'wallet.password')}"\n  poll: 100ms\n  bump_after: ${settings.bumpAfter ?? '600ms'}\n  max_fee_per_gas: 50000000000\n  max_priority_fee_per_gas: 4000000000\n`,
+  more: settings.none ? '' : `wallet:\n  keystore: "${join(payments.dir, 'wallet.json')}"\n  password_file: "${join(payments.dir, 'wallet.password')}"\n  poll: 100ms\n  bump_after: ${settings.bumpAfter ?? '600ms'}\n  max_fee_per_gas: 50000000000\n  max_priority_fee_per_gas: 4000000000\n${settings.spend ? `  max_spend_per_hour: ${settings.spend}\n` : ''}`,
 });
 
 let made = 0;
@@ -117,7 +91,7 @@ before(async () => {
   address = payments.operator.address;
   writeFileSync(join(payments.dir, 'wallet.json'), makeKeystore(accounts[3], 'a password'), { mode: 0o600 });
   writeFileSync(join(payments.dir, 'wallet.password'), 'a password\n', { mode: 0o600 });
-  door = await new Door().start();
+  door = await new Door(chain.url).start();
 });
 
 afterEach(async () => {
@@ -269,6 +243,85 @@ test('above the cap nothing is signed; when gas is cheap again, it goes on', asy
   await chain.rpc('anvil_setNextBlockBaseFeePerGas', ['0x3b9aca00']);
   await mine();
   await done(one);
+  await once([one]);
+});
+
+// What a job costs at most when the base fee is 10 gwei, in gwei.
+async function priceOfAJob() {
+  await chain.rpc('anvil_setNextBlockBaseFeePerGas', ['0x2540be400']);
+  await mine();
+  const one = await revoke();
+  await waitUntil('it to be signed', async () => (await attempts(one)).length === 1);
+  const [{ gas, max_fee: fee }] = await attempts(one);
+  await done(one);
+  await chain.rpc('anvil_setNextBlockBaseFeePerGas', ['0x2540be400']);
+  await mine();
+  return Math.ceil((Number(gas) * Number(fee)) / 1e9);
+}
+
+const told = async (what) => (await payments.tester.messages('OCTROI_EVENTS')).filter(({ body }) => body.type === `octroi.chain.${what}` && body.data.reason === 'wallet-budget').length;
+
+test("beyond the signer's budget of an hour jobs wait, visibly and without a pause, and go on with a new one", async () => {
+  await payd();
+  const price = await priceOfAJob();
+  await payments.stopPayds();
+  const service_ = await payd('spent', { spend: Math.ceil(price * 1.3) });
+  const one = await revoke();
+  await inState(one, 'mined');
+  const other = await revoke();
+  await waitUntil('the wait', async () => (await waits(service_, 'budget')) === 1);
+  assert.match((await job(other)).error, /the budget of \d+ gwei an hour is spent/);
+  assert.equal((await attempts(other)).length, 0);
+  const ready = await (await fetch(`${service_.ops}/readyz`)).json();
+  assert.ok(ready.dependencies.some(({ name, ok, detail }) => name === 'wallet' && !ok && /max_spend_per_hour/.test(detail)));
+  await waitUntil('it to be told', () => service_.logContains("the wallet's budget of this hour is spent"));
+  assert.equal(await told('degraded'), 1);
+  // Tried again and again, with pauses: it waits all the time.
+  const { attempts: tries } = await job(other);
+  await waitUntil('more tries', async () => {
+    assert.equal(await waits(service_, 'budget'), 1);
+    return (await job(other)).attempts >= Number(tries) + 3;
+  }, { every: 20 });
+  assert.equal(await told('degraded'), 1);
+  await service_.stop();
+  await payd('funded');
+  await done(other);
+  await waitUntil('its end to be told', async () => (await told('recovered')) === 1);
+  await once([one, other]);
+  await noGaps();
+});
+
+test('a replacement that is not signed does not keep what was sent from being sent again', async () => {
+  await payd();
+  const price = await priceOfAJob();
+  await payments.stopPayds();
+  // Not even the first replacement, which offers a seventh more, is within it.
+  const service_ = await payd('spent', { spend: Math.ceil(price * 1.05) });
+  await automine(false);
+  const one = await revoke();
+  const { hash } = await waitUntil('it to be sent', async () => (await attempts(one)).find((tx) => tx.sent_at));
+  await waitUntil('a replacement to be refused', async () => (await waits(service_, 'budget')) === 1);
+  await chain.rpc('anvil_dropTransaction', [hash]);
+  assert.equal(await used('pending'), await used());
+  await waitUntil('it to be sent again', async () => (await used('pending')) === (await used()) + 1);
+  await automine(true);
+  await mine();
+  assert.equal((await done(one)).tx_hash, hash);
+  assert.equal((await attempts(one)).length, 1);
+  await once([one]);
+});
+
+test('the first of a hundred and twenty replacements is mined: it is known', async () => {
+  const service_ = await payd('payd', { bumpAfter: '20s' });
+  await automine(false);
+  const one = await revoke();
+  const { hash } = await waitUntil('it to be sent', async () => (await attempts(one)).find((tx) => tx.sent_at));
+  await sql.run(`insert into payments.wallet_tx (follower, address, nonce, attempt, job, hash, raw, max_fee, priority_fee, gas, epoch, sent_at, sends)
+    select follower, address, nonce, n, job, '0x' || lpad(to_hex(n), 64, '0'), raw, max_fee, priority_fee, gas, epoch, sent_at, 1 from payments.wallet_tx, generate_series(2, 121) n where hash = '${hash}'`);
+  await automine(true);
+  await mine();
+  assert.equal((await done(one)).tx_hash, hash);
+  assert.equal(await service_.metric('octroi_payd_wallet_transactions_total', 'lost'), 0);
   await once([one]);
 });
 

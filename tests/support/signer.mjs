@@ -12,7 +12,7 @@ export const cast = (...args) => execFileSync(join(root, 'node_modules/@foundry-
 export class Signer {
   // options: as signer_probe.c reads them, over these.
   constructor(options) {
-    this.options = { chain_id: '4441', contract: '0x5fbdb2315678afecb367f032d93f642f64180aa3', max_fee: '200000000000', max_priority_fee: '2000000000', max_gas: '500000', ...options };
+    this.options = { chain_id: '4441', contract: '0x5fbdb2315678afecb367f032d93f642f64180aa3', max_fee: '200000000000', max_priority_fee: '2000000000', max_gas: '500000', budget: '1000000000', ...options };
     this.health = [];
     this.log = '';
   }

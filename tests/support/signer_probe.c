@@ -49,6 +49,7 @@ static struct signer *start(const json_t *json, struct err *err)
                                      .max_fee = number(json, "max_fee"),
                                      .max_priority_fee = number(json, "max_priority_fee"),
                                      .max_gas = number(json, "max_gas"),
+                                     .budget = number(json, "budget"),
                                      .on_health = on_health};
     if (hex_decode(text(json, "contract"), options.contract, 20) != 0 ||
         signer_start(&options, &signer, err) != 0)
@@ -58,7 +59,7 @@ static struct signer *start(const json_t *json, struct err *err)
 
 static void sign(struct signer *signer, const json_t *json)
 {
-    static const char *const verdicts[] = {"signed", "refused", "away"};
+    static const char *const verdicts[] = {"signed", "refused", "spent", "away"};
     uint8_t data[LINE_MAX];
     struct signer_result result;
     struct err err = {{0}};

@@ -109,6 +109,7 @@ void frame_write_reply(const struct frame_reply *reply, uint8_t out[FRAME_REPLY]
         break;
     case FRAME_FAILED:
     case FRAME_REFUSED:
+    case FRAME_SPENT:
         put_text(at, reply->text);
         break;
     case FRAME_KINDS:
@@ -144,6 +145,7 @@ int frame_read_reply(const uint8_t *in, size_t len, struct frame_reply *out)
         break;
     case FRAME_FAILED:
     case FRAME_REFUSED:
+    case FRAME_SPENT:
         return read_text(at, out->text);
     case FRAME_KINDS:
         return -1;

@@ -21,6 +21,7 @@ enum frame_kind {
     FRAME_FAILED,  /* instead of it: text */
     FRAME_SIGNED,  /* signature */
     FRAME_REFUSED, /* text */
+    FRAME_SPENT,   /* text: not now, since the budget has no room for it */
     FRAME_KINDS
 };
 

@@ -1,10 +1,12 @@
 /* payd-signer: the process that holds the operator's key. payd starts it with a socket as standard
  * input; it reads the key, locks itself up and answers requests one by one until the socket ends.
  * Anything unexpected ends it: payd starts another. */
+#include "services/payd/signer/budget.h"
 #include "services/payd/signer/frame.h"
 #include "services/payd/signer/jail.h"
 #include "services/payd/signer/key.h"
 
+#include "libcommon/clock.h"
 #include "libcommon/eth/hex.h"
 
 #include <getopt.h>
@@ -18,6 +20,7 @@
 struct arguments {
     struct key_files files;
     struct policy policy;
+    uint64_t budget; /* gwei an hour */
     const char *user;
 };
 
@@ -31,7 +34,8 @@ enum argument {
     OPTION_CONTRACT,
     OPTION_MAX_FEE,
     OPTION_MAX_PRIORITY_FEE,
-    OPTION_MAX_GAS
+    OPTION_MAX_GAS,
+    OPTION_BUDGET
 };
 
 static const struct option options[] = {
@@ -45,6 +49,7 @@ static const struct option options[] = {
     {"max-fee", required_argument, NULL, OPTION_MAX_FEE},
     {"max-priority-fee", required_argument, NULL, OPTION_MAX_PRIORITY_FEE},
     {"max-gas", required_argument, NULL, OPTION_MAX_GAS},
+    {"budget", required_argument, NULL, OPTION_BUDGET},
     {NULL, 0, NULL, 0},
 };
 
@@ -82,6 +87,8 @@ static int take(enum argument which, const char *value, struct arguments *out)
         return number(value, &out->policy.max_priority_fee);
     case OPTION_MAX_GAS:
         return number(value, &out->policy.max_gas);
+    case OPTION_BUDGET:
+        return number(value, &out->budget);
     }
     return -1;
 }
@@ -96,8 +103,8 @@ static int parse(int argc, char **argv, struct arguments *out, struct err *err)
             return err_set(err, "argument %d is not understood", optind - 1);
     }
     if (optind != argc || out->policy.chain_id == 0 || out->policy.max_gas == 0 ||
-        memcmp(out->policy.contract, nowhere, 20) == 0)
-        return err_set(err, "chain-id, contract and max-gas are needed");
+        out->budget == 0 || memcmp(out->policy.contract, nowhere, 20) == 0)
+        return err_set(err, "chain-id, contract, max-gas and budget are needed");
     return 0;
 }
 
@@ -130,21 +137,29 @@ static bool answer(const struct frame_reply *reply)
     return write(JAIL_FD, packet, sizeof(packet)) == (ssize_t)sizeof(packet);
 }
 
-static bool serve(const struct sign_key *key, const struct policy *policy)
+static enum frame_kind sign(const struct sign_key *key, const struct policy *policy,
+                            struct budget *budget, const struct eth_tx *tx, uint8_t signature[65],
+                            struct err *err)
+{
+    if (policy_check(policy, tx, err) != 0)
+        return FRAME_REFUSED;
+    if (budget_take(budget, tx, clock_mono_ms(&clock_system), err) != 0)
+        return FRAME_SPENT;
+    struct word digest = tx_digest(tx);
+    return sign_digest(key, &digest, signature, err) == 0 ? FRAME_SIGNED : FRAME_REFUSED;
+}
+
+static bool serve(const struct sign_key *key, const struct policy *policy, struct budget *budget)
 {
     uint8_t packet[FRAME_REQUEST + 1];
     struct frame_request request;
-    struct frame_reply reply = {.kind = FRAME_REFUSED};
+    struct frame_reply reply = {.id = 0};
     struct err err = {{0}};
     ssize_t len = read(JAIL_FD, packet, sizeof(packet));
     if (len <= 0 || frame_read_request(packet, (size_t)len, &request) != 0)
         return false;
     reply.id = request.id;
-    if (policy_check(policy, &request.tx, &err) == 0) {
-        struct word digest = tx_digest(&request.tx);
-        if (sign_digest(key, &digest, reply.signature, &err) == 0)
-            reply.kind = FRAME_SIGNED;
-    }
+    reply.kind = sign(key, policy, budget, &request.tx, reply.signature, &err);
     snprintf(reply.text, sizeof(reply.text), "%.*s", FRAME_TEXT - 1, err.msg);
     return answer(&reply);
 }
@@ -158,6 +173,7 @@ static _Noreturn void end(struct sign_key **key, int status)
 
 int main(int argc, char **argv)
 {
+    static struct budget budget;
     struct arguments arguments = {.user = NULL};
     struct sign_key *key = NULL;
     struct err err = {{0}};
@@ -173,8 +189,9 @@ int main(int argc, char **argv)
         end(&key, 1);
     }
     sign_key_address(key, reply.address);
+    budget.limit = arguments.budget;
     bool well = answer(&reply);
     while (well)
-        well = serve(key, &arguments.policy);
+        well = serve(key, &arguments.policy, &budget);
     end(&key, 0);
 }

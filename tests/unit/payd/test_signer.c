@@ -68,6 +68,7 @@ static struct signer_options options_for(const char *mnemonic_file, struct healt
                                    .max_fee = 200,
                                    .max_priority_fee = 20,
                                    .max_gas = 500000,
+                                   .budget = 1000000,
                                    .clock = &movable,
                                    .on_health = health == NULL ? NULL : on_health,
                                    .ctx = health};
@@ -180,6 +181,42 @@ static void signs_and_refuses(void **state)
     assert_int_equal(errno, ECHILD);
 }
 
+/* 1 gwei each: whatever costs less is rounded up. */
+static void signs_within_the_hours_budget(void **state)
+{
+    (void)state;
+    struct signer_options options = options_for(file_with("words", WORDS, 0600), NULL);
+    options.budget = 2;
+    struct signer *signer = started(&options);
+    pid_t pid = child();
+    AUTO_BUF struct buf data = {0};
+    struct eth_tx tx = withdrawal(&data);
+
+    static const struct {
+        uint64_t nonce, fee;
+        enum signer_verdict verdict;
+    } cases[] = {
+        {3, 100, SIGNER_SIGNED}, {3, 110, SIGNER_SIGNED}, {4, 100, SIGNER_SIGNED},
+        {5, 100, SIGNER_SPENT},  {4, 200, SIGNER_SIGNED}, {5, 201, SIGNER_REFUSED},
+        {6, 1, SIGNER_SPENT},    {3, 150, SIGNER_SIGNED},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct err err = {{0}};
+        struct signer_result result;
+        tx.nonce = cases[i].nonce;
+        tx.max_fee = cases[i].fee;
+        int rc = signer_sign(signer, &tx, &result, &err);
+        assert_int_equal(result.verdict, cases[i].verdict);
+        assert_int_equal(rc, cases[i].verdict == SIGNER_SIGNED ? 0 : -1);
+        if (cases[i].verdict == SIGNER_SPENT)
+            assert_contains(err.msg, "the budget of 2 gwei an hour is spent");
+        signer_result_clear(&result);
+    }
+    assert_int_equal(child(), pid);
+    signer_stop(&signer);
+}
+
 static void does_not_start(void **state)
 {
     (void)state;
@@ -236,6 +273,10 @@ static void does_not_start_without_a_policy(void **state)
     memset(options.contract, 0, 20);
     assert_int_equal(signer_start(&options, &signer, &err), -1);
     assert_contains(err.msg, "contract");
+    options.contract[19] = 1;
+    options.budget = 0;
+    assert_int_equal(signer_start(&options, &signer, &err), -1);
+    assert_contains(err.msg, "budget");
 }
 
 static void comes_back_after_its_death(void **state)
@@ -435,6 +476,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(signs_and_refuses),
+        cmocka_unit_test(signs_within_the_hours_budget),
         cmocka_unit_test(does_not_start),
         cmocka_unit_test(does_not_start_without_a_policy),
         cmocka_unit_test(comes_back_after_its_death),

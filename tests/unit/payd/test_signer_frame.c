@@ -86,7 +86,7 @@ static void replies_survive(void **state)
             assert_memory_equal(got.address, reply.address, 20);
         if (kind == FRAME_SIGNED)
             assert_memory_equal(got.signature, reply.signature, 65);
-        if (kind == FRAME_FAILED || kind == FRAME_REFUSED)
+        if (kind == FRAME_FAILED || kind == FRAME_REFUSED || kind == FRAME_SPENT)
             assert_string_equal(got.text, "why not");
         for (size_t len = 0; len <= sizeof(packet); len++)
             assert_int_equal(frame_read_reply(packet, len, &got), len == FRAME_REPLY ? 0 : -1);
