@@ -14,6 +14,7 @@ struct auth_state {
     struct subscription *sub; /* NULL on public routes */
     const char *query_token;  /* of access_token in the query */
     size_t query_token_len, query_tokens;
+    int64_t token_s; /* that the token lives, from its issue */
     struct billing_wait wait;
 };
 

@@ -39,9 +39,12 @@ int64_t billing_now_ns(void)
 
 bool billing_healthy(const struct billing *billing, int64_t now_ns)
 {
-    int64_t beat_ns = atomic_load_explicit(&billing->beat_ns, memory_order_relaxed);
-    return atomic_load_explicit(&billing->subd_ok, memory_order_relaxed) &&
-           now_ns - beat_ns <= HEARTBEAT_NS;
+    return billing_silent_ns(billing, now_ns) <= HEARTBEAT_NS;
+}
+
+int64_t billing_silent_ns(const struct billing *billing, int64_t now_ns)
+{
+    return now_ns - atomic_load_explicit(&billing->beat_ns, memory_order_relaxed);
 }
 
 int64_t billing_grace_s(const struct billing *billing)
@@ -153,7 +156,7 @@ static void init(struct billing *billing, const struct billing_config *config,
     billing->count = count;
     billing->ops = (struct lease_book_ops){
         .ctx = billing, .lend = lend, .deny = deny, .anchor = anchor, .closed = closed};
-    billing->beat_ns = billing_now_ns();
+    billing->beat_ns = billing_now_ns() - HEARTBEAT_NS - 1; /* none yet */
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&billing->wake, &monotonic);

@@ -54,8 +54,8 @@ static void on_beat(void *ctx, struct bus_msg *msg)
         log_warn("a heartbeat cannot be read", LOG_STR(ERROR, err.msg));
         return;
     }
-    atomic_store_explicit(&billing->subd_ok, beat.healthy, memory_order_relaxed);
-    atomic_store_explicit(&billing->beat_ns, now_ns, memory_order_relaxed);
+    if (beat.healthy) /* one that is not may have others beside it */
+        atomic_store_explicit(&billing->beat_ns, now_ns, memory_order_relaxed);
     pthread_mutex_lock(&billing->mutex);
     if (billing_head_beat(&billing->head, beat.head, now_ns))
         billing->queue.recheck = true;

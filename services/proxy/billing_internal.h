@@ -39,8 +39,7 @@ struct billing {
     struct billing_worker **workers;
     size_t count;
 
-    _Atomic int64_t beat_ns; /* of the last heartbeat, or the start */
-    _Atomic bool subd_ok;    /* what it said */
+    _Atomic int64_t beat_ns; /* of the last heartbeat that said healthy, whichever instance's */
     _Atomic int64_t reconnected_ns;
     bool was_healthy, once_healthy; /* the talking thread's */
 
@@ -70,6 +69,8 @@ struct billing {
 
 /* Any thread. */
 bool billing_healthy(const struct billing *billing, int64_t now_ns);
+/* How long ago subd was last heard to be healthy. */
+int64_t billing_silent_ns(const struct billing *billing, int64_t now_ns);
 int64_t billing_grace_s(const struct billing *billing);
 const char *billing_issuer(const struct billing *billing);
 struct journal *billing_journal(const struct billing *billing);

@@ -243,8 +243,7 @@ static void ask_applied(struct billing *billing, int64_t now_ns)
 /* Ready only after the first word of subd; afterwards its absence is bridged by what is held. */
 static void note_health(struct billing *billing, int64_t now_ns)
 {
-    bool ok = billing_healthy(billing, now_ns) &&
-              atomic_load_explicit(&billing->subd_ok, memory_order_relaxed);
+    bool ok = billing_healthy(billing, now_ns);
     metric_set(metrics_cell(billing->metrics, STATS_SUBD_OK, NULL), ok);
     if (ok == billing->was_healthy)
         return;

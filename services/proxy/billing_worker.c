@@ -17,6 +17,7 @@
 #define LATE_MS     50
 #define REFETCH_NS  (5LL * 1000 * 1000 * 1000)
 #define LOST_NS     (5LL * 1000 * 1000 * 1000)
+#define SECOND_NS   (1000LL * 1000 * 1000)
 
 static void release_sub(void *ctx, struct subscription *sub)
 {
@@ -284,6 +285,12 @@ void billing_worker_post(struct billing_worker *bw, struct billing_note *note)
 bool billing_worker_degraded(const struct billing_worker *bw)
 {
     return !billing_healthy(bw->billing, bw->worker->now_ns);
+}
+
+bool billing_worker_cut_off(const struct billing_worker *bw, int64_t token_s)
+{
+    int64_t silent_ns = billing_silent_ns(bw->billing, bw->worker->now_ns);
+    return silent_ns / SECOND_NS > token_s + billing_grace_s(bw->billing);
 }
 
 /* Every question is answered; should an answer be lost all the same, it is asked again. */

@@ -90,5 +90,8 @@ void billing_worker_ask_cost(struct billing_worker *bw, struct subscription *sub
 /* true: they are on the way; false: they came a short while ago. */
 bool billing_worker_ask_keys(struct billing_worker *bw);
 int64_t billing_worker_wall_s(const struct billing_worker *bw);
+/* Longer without a word of subd than a token of so many seconds, issued with its last one, and the
+ * grace period after it last: what goes on would go on unseen, revoked or not. */
+bool billing_worker_cut_off(const struct billing_worker *bw, int64_t token_s);
 
 #endif

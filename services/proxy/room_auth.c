@@ -68,6 +68,8 @@ static enum room_result await_keys(struct request *request)
         return park(request, &bw->key_wait);
     if (!bw->keys)
         return unavailable(request, "the signing keys are not known yet");
+    if (bw->keys_failed)
+        return unavailable(request, "the token's key is not known, and cannot be asked for");
     return invalid(request, "the token is signed by a key that is not known");
 }
 
@@ -182,6 +184,7 @@ static enum room_result check_token(struct request *request, const char *token, 
     if (strcmp(claims->aud, request->route->service) != 0)
         return refuse(request, PROBLEM_NOT_COVERED, bad_scope, "the token is for another service");
     char id[SUB_ID_LEN + 1];
+    request->auth.token_s = claims->exp - claims->iat;
     memcpy(id, claims->sub, sizeof(id));
     return judge(request, id, time == AUTH_IN_GRACE);
 }

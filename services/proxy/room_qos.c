@@ -184,11 +184,17 @@ static int end(struct request *request, enum problem problem, const char *detail
     return -1;
 }
 
-static bool has_ended(const struct request *request)
+/* -1: the subscription is over, or has not been heard of for longer than is honoured. */
+static int check_end(struct request *request)
 {
+    const struct billing_worker *bw = request->worker->billing;
     const struct sub_record *record = &request->auth.sub->record;
-    return record->state != SUB_ACTIVE ||
-           billing_worker_wall_s(request->worker->billing) >= record->expiry;
+    if (record->state != SUB_ACTIVE || billing_worker_wall_s(bw) >= record->expiry)
+        return end(request, PROBLEM_PAYMENT_REQUIRED, "the subscription has ended");
+    if (billing_worker_cut_off(bw, request->auth.token_s))
+        return end(request, PROBLEM_BILLING_UNAVAILABLE,
+                   "the subscription could not be asked about for too long");
+    return 0;
 }
 
 static int on_data(struct request *request, enum room_direction direction, const char *data,
@@ -200,8 +206,8 @@ static int on_data(struct request *request, enum room_direction direction, const
     (void)direction, (void)data;
     if (!share)
         return 0;
-    if (has_ended(request))
-        return end(request, PROBLEM_PAYMENT_REQUIRED, "the subscription has ended");
+    if (check_end(request))
+        return -1;
     int64_t left = lease_charge(share->lease, SUB_BYTES, (int64_t)len);
     if (left > 0 && lease_live(share->lease, now_ns)) {
         if (lease_running_low(share->lease, now_ns))
@@ -250,10 +256,8 @@ static enum room_result on_unit(struct request *request, enum room_unit unit, ui
     (void)count;
     if (!share || unit != ROOM_MESSAGE)
         return ROOM_NEXT;
-    if (has_ended(request)) {
-        request_refuse(request, PROBLEM_PAYMENT_REQUIRED, "the subscription has ended");
+    if (check_end(request))
         return ROOM_REJECT;
-    }
     if (request->auth.sub->record.limits.quota[SUB_MESSAGES] == 0 ||
         spend_message(request, share) || change_share(request))
         return ROOM_NEXT;
@@ -264,9 +268,7 @@ static enum room_result on_unit(struct request *request, enum room_unit unit, ui
 
 static int on_tick(struct request *request)
 {
-    if (!request->qos.share || !has_ended(request))
-        return 0;
-    return end(request, PROBLEM_PAYMENT_REQUIRED, "the subscription has ended");
+    return request->qos.share ? check_end(request) : 0;
 }
 
 /* What was taken and not billed goes back. */

@@ -79,6 +79,12 @@ static enum problem wrong(struct err *err, enum problem problem, const char *tex
     return problem;
 }
 
+static bool has_scheme(const char *url, const char *scheme)
+{
+    size_t len = strlen(scheme);
+    return strncmp(url, scheme, len) == 0 && strncmp(url + len, "://", 3) == 0;
+}
+
 /* http://host and http://host/ are the same. */
 static bool same_url(const char *a, const char *b)
 {
@@ -96,7 +102,7 @@ enum problem signin_judge(const struct siwe *message, const char *authority, con
     size_t prefix = strlen(RESOURCE);
     if (strcmp(message->domain, authority) != 0)
         return wrong(err, PROBLEM_INVALID_SIGNATURE, "it was signed for another domain");
-    if (message->scheme[0] && strncmp(public_url, message->scheme, strlen(message->scheme)) != 0)
+    if (message->scheme[0] && !has_scheme(public_url, message->scheme))
         return wrong(err, PROBLEM_INVALID_SIGNATURE, "it was signed for another scheme");
     if (!same_url(message->uri, public_url))
         return wrong(err, PROBLEM_INVALID_SIGNATURE, "it was signed for another URI");

@@ -54,6 +54,8 @@ static int setup(void **state)
     w->sub->record.state = SUB_ACTIVE;
     w->sub->record.expiry = NOW_S + 1000;
     w->account = lease_account_new();
+    w->billing.config.grace_ms = 900 * 1000;
+    w->billing.beat_ns = w->worker.now_ns;
     *state = w;
     return 0;
 }
@@ -348,9 +350,34 @@ static void test_tick(void **state)
     end(&request);
 }
 
+/* Nothing that it spends is limited, so nothing else would ever end it, revoked or not. */
+static void test_stream_of_a_proxy_that_is_cut_off(void **state)
+{
+    struct world *w = *state;
+    struct request request;
+    lend(w, LEASE_UNLIMITED, LEASE_UNLIMITED);
+    begin(w, &request);
+    request.auth.token_s = 300;
+    assert_int_equal(room_qos.enter(&request), ROOM_NEXT);
+    w->sub->record.expiry += 1000 * 1000;
+    w->worker.now_ns += 1200 * SECOND;
+    w->worker.wall_ms += 1200 * 1000;
+    assert_int_equal(room_qos.on_tick(&request), 0);
+    assert_int_equal(room_qos.on_data(&request, ROOM_OUTBOUND, "x", 1), 0);
+    w->worker.now_ns += SECOND;
+    assert_int_equal(room_qos.on_tick(&request), -1);
+    assert_int_equal(request.problem, PROBLEM_BILLING_UNAVAILABLE);
+    assert_int_equal(room_qos.on_data(&request, ROOM_OUTBOUND, "x", 1), -1);
+    assert_int_equal(room_qos.on_unit(&request, ROOM_MESSAGE, 1), ROOM_REJECT);
+    w->billing.beat_ns = w->worker.now_ns;
+    assert_int_equal(room_qos.on_tick(&request), 0);
+    end(&request);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_stream_of_a_proxy_that_is_cut_off, setup, teardown),
         cmocka_unit_test_setup_teardown(test_spends, setup, teardown),
         cmocka_unit_test_setup_teardown(test_gives_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_waits_once_asks_once, setup, teardown),

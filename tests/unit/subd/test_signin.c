@@ -87,17 +87,21 @@ static void spoil(struct siwe *message, int how)
     case 13:
         strcpy(message->resources[0], "urn:other:service:api");
         break;
+    case 14:
+        strcpy(message->scheme, "ht"); /* how the right one begins */
+        break;
     }
 }
 
 static void refused(void **unused)
 {
     (void)unused;
-    for (int how = 0; how <= 13; how++) {
+    for (int how = 0; how <= 14; how++) {
         char service[SIGNIN_SERVICE_MAX + 1];
         struct siwe message = good();
         spoil(&message, how);
-        enum problem want = how <= 8 ? PROBLEM_INVALID_SIGNATURE : PROBLEM_INVALID_FIELD;
+        enum problem want =
+            how <= 8 || how == 14 ? PROBLEM_INVALID_SIGNATURE : PROBLEM_INVALID_FIELD;
         assert_int_equal(judge(&message, service), want);
     }
 }
