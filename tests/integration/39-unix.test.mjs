@@ -40,7 +40,7 @@ workers: "2"
 ops: { address: "127.0.0.1:${opsPort}" }
 timeouts: { drain_delay: 0s, shutdown: 1s }
 pools:
-  unix: { backends: ["unix:${path}"], health: { path: /health, interval: 200ms, timeout: 200ms } }
+  unix: { backends: ["unix:${path}"], health: { path: /health, interval: 10s, timeout: 10s } }
   gone: { backends: ["unix:${dir}/nobody.sock"] }
 routes:
   - { path: /, pool: unix }
