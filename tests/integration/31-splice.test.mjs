@@ -25,7 +25,7 @@ before(async () => {
   origin = await new RawOrigin((wire) => handle(wire)).start();
   port = await freePort();
   const opsPort = await freePort();
-  const pool = (more = '') => `{ backends: ["http://127.0.0.1:${origin.port}"], timeouts: { response_head: 3s, body_idle: 1s }${more} }`;
+  const pool = (more = '') => `{ backends: ["http://127.0.0.1:${origin.port}"], timeouts: { response_head: 10s, body_idle: 4s }${more} }`;
   proxy = await new Service('proxy', {
     dir,
     opsPort,
@@ -33,7 +33,7 @@ before(async () => {
 listeners: [{ address: "127.0.0.1:${port}" }]
 workers: "1"
 ops: { address: "127.0.0.1:${opsPort}" }
-timeouts: { drain_delay: 0s, shutdown: 1s, request_body_idle: 1s, response_write_idle: 10s }
+timeouts: { drain_delay: 0s, shutdown: 1s, request_body_idle: 4s, response_write_idle: 10s }
 pools:
   plain: ${pool()}
   kept: ${pool(', retry: { buffer: 4MiB }')}

@@ -60,6 +60,9 @@ const misdeeds = {
   },
 };
 
+// Those that answer at once are refused for what they say, not for the time they take.
+const pools = { '/big': 'big', '/endless-head': 'talks', '/interims': 'talks', '/garbage': 'talks', '/reset': 'talks', '/stall': 'talks' };
+
 before(async () => {
   dir = temporaryDirectory('abuse');
   echo = await answering((request) => ok(request.target)).start();
@@ -89,13 +92,14 @@ timeouts: { drain_delay: 0s, shutdown: 2s, tls_handshake: 1s, request_head: 2s, 
 pools:
   echo: { backends: ["http://127.0.0.1:${echo.port}"] }
   hostile: { backends: ["http://127.0.0.1:${hostile.port}"], timeouts: { response_head: 1s, body_idle: 1s } }
+  talks: { backends: ["http://127.0.0.1:${hostile.port}"], timeouts: { response_head: 30s, body_idle: 1s } }
   big: { backends: ["http://127.0.0.1:${hostile.port}"] }
   dead: { backends: ["http://127.0.0.1:${dead}"] }
 routes:
   - { path: /, pool: echo }
   - { path: /dead, pool: dead }
   - { path: /bounded, pool: echo, timeouts: { request: 2s } }
-${Object.keys(misdeeds).map((path) => `  - { path: ${path}, pool: ${path === '/big' ? 'big' : 'hostile'} }`).join('\n')}
+${Object.keys(misdeeds).map((path) => `  - { path: ${path}, pool: ${pools[path] ?? 'hostile'} }`).join('\n')}
 `,
   }).start();
 });
@@ -205,7 +209,9 @@ describe('clients', () => {
     const grown = await growth(t, async () => {
       const wires = await open(200);
       wires.forEach((wire) => wire.write(GET('/', `X-Bomb: ${'x'.repeat(30_000)}\r\n`.repeat(20))));
-      assert.deepEqual(tally(await Promise.all(wires.map(outcome))), { 431: 200 });
+      // Who is still writing when the proxy has drained enough sees a reset instead of the answer.
+      const { 431: refused, ended = 0, ...others } = tally(await Promise.all(wires.map(outcome)));
+      assert.deepEqual([refused + ended, others], [200, {}]);
       wires.forEach((wire) => wire.close());
     });
     assert.ok(grown < 40 * MB, `grew by ${grown} KiB`);

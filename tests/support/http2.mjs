@@ -96,7 +96,8 @@ routes:
 export function fetch2(client, headers, { body, trailers } = {}) {
   return new Promise((resolve, reject) => {
     const stream = client.request({ ':path': '/', ...headers }, { endStream: body === undefined && !trailers, waitForTrailers: Boolean(trailers) });
-    const got = { interim: [], body: Buffer.alloc(0), trailers: null };
+    const got = { interim: [], trailers: null };
+    const parts = [];
     if (trailers) stream.on('wantTrailers', () => stream.sendTrailers(trailers));
     stream.on('headers', (head) => got.interim.push(head));
     stream.on('response', (head) => {
@@ -104,9 +105,12 @@ export function fetch2(client, headers, { body, trailers } = {}) {
       got.status = head[':status'];
     });
     stream.on('trailers', (head) => { got.trailers = head; });
-    stream.on('data', (bytes) => { got.body = Buffer.concat([got.body, bytes]); });
+    stream.on('data', (bytes) => parts.push(bytes));
     stream.on('error', reject);
-    stream.on('close', () => resolve({ ...got, code: stream.rstCode, json: () => JSON.parse(got.body.toString()) }));
+    stream.on('close', () => {
+      const body = Buffer.concat(parts);
+      resolve({ ...got, body, code: stream.rstCode, json: () => JSON.parse(body.toString()) });
+    });
     if (body !== undefined || trailers) stream.end(body);
   });
 }

@@ -8,12 +8,14 @@ const PATIENCE_MS = 60_000;
 export class Wire {
   constructor(socket) {
     this.socket = socket;
-    this.data = Buffer.alloc(0);
+    this.parts = []; // put together when they are looked at: bodies of megabytes come in thousands of them
+    this.length = 0;
     this.ended = false;
     this.error = null;
     this.wake = () => {};
     socket.on('data', (bytes) => {
-      this.data = Buffer.concat([this.data, bytes]);
+      this.parts.push(bytes);
+      this.length += bytes.length;
       this.wake();
     });
     const end = (error) => {
@@ -24,6 +26,17 @@ export class Wire {
     socket.on('end', end);
     socket.on('close', end);
     socket.on('error', end);
+  }
+
+  // What came and was not taken yet.
+  get data() {
+    if (this.parts.length !== 1) this.parts = [Buffer.concat(this.parts)];
+    return this.parts[0];
+  }
+
+  set data(bytes) {
+    this.parts = [bytes];
+    this.length = bytes.length;
   }
 
   write(bytes) {
@@ -52,7 +65,7 @@ export class Wire {
   }
 
   async take(count) {
-    while (this.data.length < count) await this.more();
+    while (this.length < count) await this.more();
     const bytes = this.data.subarray(0, count);
     this.data = this.data.subarray(count);
     return bytes;
