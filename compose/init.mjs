@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { createPublicClient, createWalletClient, defineChain, http, keccak256, parseAbi, parseEther, toHex } from 'viem';
 import { privateKeyToAccount, privateKeyToAddress } from 'viem/accounts';
 
+import { transactionReceipt } from '../contracts/script/transaction.mjs';
 import { keystoreAddress, makeKeystore } from '../tests/support/keystore.mjs';
 import { accounts, deployContracts } from '../tests/support/servers.mjs';
 
@@ -33,7 +34,7 @@ async function equipWallet({ rpcUrl, contract, wallet }) {
   const client = createPublicClient({ transport, pollingInterval: 50, cacheTime: 0 });
   const chain = defineChain({ id: await client.getChainId(), name: 'development', nativeCurrency: { name: 'coin', symbol: 'COIN', decimals: 18 }, rpcUrls: { default: { http: [rpcUrl] } } });
   const admin = createWalletClient({ account: privateKeyToAccount(accounts[0]), chain, transport });
-  const mined = async (hash) => client.waitForTransactionReceipt({ hash: await hash });
+  const mined = async (hash) => transactionReceipt(client, await hash);
   if ((await client.getBalance({ address: wallet })) < parseEther('1')) await mined(admin.sendTransaction({ to: wallet, value: parseEther('10') }));
   for (const role of ['OPERATOR_ROLE', 'REFUNDER_ROLE', 'TREASURER_ROLE']) {
     const call = { address: contract, abi: roles, args: [keccak256(toHex(role)), wallet] };

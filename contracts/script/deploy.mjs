@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { encodeFunctionData, formatEther, getAddress, zeroAddress } from 'viem';
 import { artifact, compilerVersion, isCodeOf, standardJson } from './artifacts.mjs';
 import { Refusal, deploySettings, readJson, reader, run, writer } from './settings.mjs';
+import { transactionReceipt } from './transaction.mjs';
 import { tell, verify } from './verify.mjs';
 
 const RPC_PATIENCE_MS = 30_000;
@@ -94,7 +95,7 @@ class Steps {
   }
 
   async receiptOf(hash) {
-    return this.client.waitForTransactionReceipt({ hash, confirmations: this.config.confirmations, timeout: RECEIPT_PATIENCE_MS });
+    return transactionReceipt(this.client, hash, { confirmations: this.config.confirmations, timeout: RECEIPT_PATIENCE_MS });
   }
 
   // A transaction of an earlier run may be mined by now, be still under way, or be gone with its chain.

@@ -7,6 +7,7 @@ import { artifact, isCodeOf } from './artifacts.mjs';
 import { compare, layout } from './layout.mjs';
 import { deployer, deploymentFile, endpoints, reader, readJson, Refusal, run, writer } from './settings.mjs';
 import { sources } from './sources.mjs';
+import { transactionReceipt } from './transaction.mjs';
 
 // EIP-1967: keccak256("eip1967.proxy.implementation") - 1.
 const IMPLEMENTATION = '0x360894a13ba1a3210667c828492db98dca3e2076cc3735a920a3ca505d382bbc';
@@ -25,7 +26,7 @@ async function state(client, { address, abi }) {
 }
 
 async function mined(client, hash, what) {
-  const receipt = await client.waitForTransactionReceipt({ hash, timeout: 120_000 });
+  const receipt = await transactionReceipt(client, hash);
   if (receipt.status !== 'success') throw new Refusal(`${what} reverted in ${hash}`);
   return receipt;
 }

@@ -21,6 +21,7 @@ import {
 import { generatePrivateKey, mnemonicToAccount, privateKeyToAccount } from 'viem/accounts';
 import { foundry } from 'viem/chains';
 import { packTerms, quoteTypedData, serviceId, validUntilMinute } from '../script/terms.mjs';
+import { transactionReceipt } from '../script/transaction.mjs';
 
 const CHAIN_ID = 4441;
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
@@ -185,7 +186,7 @@ test('a quote signed by a public library is paid within the gas promised', async
       functionName,
       args,
     });
-    const receipt = await client.waitForTransactionReceipt({ hash });
+    const receipt = await transactionReceipt(client, hash);
     assert.equal(receipt.status, 'success');
     return receipt;
   };
@@ -267,7 +268,7 @@ test('the refunder sends a payment back after the upgrade, once', async () => {
     args: [subscriber.address, serviceId('api'), token, 1, 10_000_000n],
   };
   const hash = await client.writeContract(call);
-  const receipt = await client.waitForTransactionReceipt({ hash });
+  const receipt = await transactionReceipt(client, hash);
   const [event] = parseEventLogs({ abi, logs: receipt.logs, eventName: 'Refunded' });
   assert.deepEqual(event.args, {
     subscriber: subscriber.address,
@@ -285,7 +286,7 @@ test('the admin role is handed over in two steps', async () => {
   const admin = mnemonicToAccount(MNEMONIC);
   const send = async (account, functionName, args = []) => {
     const hash = await client.writeContract({ account, address: contract, abi, functionName, args });
-    const { status } = await client.waitForTransactionReceipt({ hash });
+    const { status } = await transactionReceipt(client, hash);
     assert.equal(status, 'success');
   };
   await send(admin, 'beginDefaultAdminTransfer', [payee.address]);

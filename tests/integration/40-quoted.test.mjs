@@ -11,6 +11,7 @@ import {
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts';
 
 import { packTerms, serviceId, subscriptionId } from '../../contracts/script/terms.mjs';
+import { transactionReceipt } from '../../contracts/script/transaction.mjs';
 import { Bus } from '../support/bus.mjs';
 import { freePort, removeDirectory, root, temporaryDirectory, waitUntil } from '../support/process.mjs';
 import { Chain, Nats, Postgres, Redis, accounts } from '../support/servers.mjs';
@@ -528,7 +529,7 @@ test('the contract takes what was quoted: new, renewal, change of plan; and each
     const network = defineChain({ id: CHAIN, name: 'test', nativeCurrency: { name: 'x', symbol: 'x', decimals: 18 }, rpcUrls: { default: { http: [chain.url] } } });
     const client = createPublicClient({ chain: network, transport: http(chain.url), pollingInterval: 20 });
     const purse = createWalletClient({ account: payer, chain: network, transport: http(chain.url) });
-    const settled = async (hash) => (await client.waitForTransactionReceipt({ hash })).status;
+    const settled = async (hash) => (await transactionReceipt(client, hash)).status;
     const balance = () => client.readContract({ address: token, abi: octroi, functionName: 'balanceOf', args: [payer.address] });
     live = { contract, slotOf: (subscriber, id) => client.readContract({ address: contract, abi: octroi, functionName: 'slotOf', args: [subscriber, id] }) };
     assert.equal(await settled(await purse.writeContract({ address: token, abi: octroi, functionName: 'mint', args: [payer.address, 10n ** 9n] })), 'success');

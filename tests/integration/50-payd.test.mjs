@@ -7,6 +7,7 @@ import { createPublicClient, createWalletClient, defineChain, http, parseAbi, pa
 import { privateKeyToAccount } from 'viem/accounts';
 
 import { packTerms, quoteDigest, quoteTypedData, serviceId, subscriptionId, validUntilMinute } from '../../contracts/script/terms.mjs';
+import { transactionReceipt } from '../../contracts/script/transaction.mjs';
 import { Bus } from '../support/bus.mjs';
 import { freePort, removeDirectory, sleep, temporaryDirectory, waitUntil } from '../support/process.mjs';
 import { Relay } from '../support/relay.mjs';
@@ -84,7 +85,7 @@ async function makeQuote(service, { seq, plan = 1, paid = 1_000_000n } = {}) {
 
 async function pay(quote) {
   const hash = await wallet.writeContract({ address: deployment.contract, abi, functionName: 'pay', args: [quote.serviceId, quote.token, quote.terms, quote.r, quote.vs], gas: 300_000n });
-  const receipt = await client.waitForTransactionReceipt({ hash });
+  const receipt = await transactionReceipt(client, hash);
   assert.equal(receipt.status, 'success');
   seqs.set(quote.service, quote.seq);
   return receipt;
@@ -134,7 +135,7 @@ before(async () => {
   wallet = createWalletClient({ account: payer, chain: definition, transport });
   for (const [functionName, args] of [['mint', [payer.address, 10n ** 15n]], ['approve', [deployment.contract, 10n ** 15n]]]) {
     const hash = await wallet.writeContract({ address: deployment.token, abi, functionName, args });
-    await client.waitForTransactionReceipt({ hash });
+    await transactionReceipt(client, hash);
   }
   quoted = await new Bus({ port: nats.port, user: 'quoted', password: nats.passwords.quoted }).connect();
   subd = await new Bus({ port: nats.port, user: 'subd', password: nats.passwords.subd }).connect();
@@ -410,7 +411,7 @@ test('a revocation shows in the slot, and leaves it with its block', async () =>
   const a = await payd('revoked');
   const chainOf = createWalletClient({ account: operator, chain: wallet.chain, transport: http(chain.url) });
   const hash = await chainOf.writeContract({ address: deployment.contract, abi, functionName: 'setRevoked', args: [payer.address, serviceId('revoked'), true] });
-  await client.waitForTransactionReceipt({ hash });
+  await transactionReceipt(client, hash);
   await waitUntil('the revocation', async () => (await slot('revoked')).revoked === true);
   await chain.rpc('anvil_reorg', [1, []]);
   await waitUntil('its end', async () => (await slot('revoked')).revoked === false);

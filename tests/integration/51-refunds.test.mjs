@@ -8,6 +8,7 @@ import { createPublicClient, createWalletClient, defineChain, http, keccak256, e
 import { privateKeyToAccount } from 'viem/accounts';
 
 import { packTerms, quoteDigest, quoteTypedData, serviceId, subscriptionId, validUntilMinute } from '../../contracts/script/terms.mjs';
+import { transactionReceipt } from '../../contracts/script/transaction.mjs';
 import { Bus } from '../support/bus.mjs';
 import { freePort, removeDirectory, temporaryDirectory, waitUntil } from '../support/process.mjs';
 import { Chain, Nats, Postgres, accounts } from '../support/servers.mjs';
@@ -87,7 +88,7 @@ async function makeQuote(service, { seq, paid = 1_000_000n, from = payer } = {})
 }
 
 const mined = async (hash) => {
-  const receipt = await client.waitForTransactionReceipt({ hash });
+  const receipt = await transactionReceipt(client, hash);
   assert.equal(receipt.status, 'success');
   return receipt;
 };

@@ -11,6 +11,7 @@ import { createWalletClient, hashTypedData, http, parseAbi, recoverTypedDataAddr
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts';
 
 import { serviceId } from '../../contracts/script/terms.mjs';
+import { transactionReceipt } from '../../contracts/script/transaction.mjs';
 import { Payments } from '../support/payments.mjs';
 import { freePort, root, waitUntil } from '../support/process.mjs';
 import { accounts } from '../support/servers.mjs';
@@ -183,7 +184,7 @@ test('a refund withdraws the receipt; where it leaves the chain, the same receip
   const before = await receiptOf(payd, quote);
   const operator = createWalletClient({ account: stand.operator, chain: stand.wallet.chain, transport: http(stand.chain.url) });
   const hash = await operator.writeContract({ address: stand.deployment.contract, abi, functionName: 'refund', args: [stand.payer.address, quote.serviceId, quote.token, quote.seq, 1_000_000n] });
-  assert.equal((await stand.client.waitForTransactionReceipt({ hash })).status, 'success');
+  assert.equal((await transactionReceipt(stand.client, hash)).status, 'success');
   await stand.inState(payd, quote, 'refunded');
   const refunded = await receiptOf(payd, quote);
   assert.deepEqual([refunded.status, refunded.body.type], [410, 'https://octroi.dev/problems/receipt-withdrawn']);

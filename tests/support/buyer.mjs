@@ -3,6 +3,7 @@ import { SiweMessage } from 'siwe';
 import { createPublicClient, createWalletClient, defineChain, http, parseEther, recoverTypedDataAddress } from 'viem';
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts';
 
+import { transactionReceipt } from '../../contracts/script/transaction.mjs';
 import { accounts } from './servers.mjs';
 import { waitUntil } from './process.mjs';
 
@@ -58,8 +59,7 @@ export class Buyer {
   }
 
   async settled(hash) {
-    // viem's own wait looks again only when there is a new block: a receipt that comes after its block is then never found.
-    const receipt = await waitUntil(`the receipt of ${hash}`, () => this.public.getTransactionReceipt({ hash }), { timeout: 60_000 });
+    const receipt = await transactionReceipt(this.public, hash);
     if (receipt.status !== 'success') throw new Error(`transaction ${hash} was reverted`);
     return receipt;
   }

@@ -6,6 +6,7 @@ import { createPublicClient, createWalletClient, defineChain, encodeFunctionData
 import { privateKeyToAccount } from 'viem/accounts';
 
 import { packTerms, quoteDigest, quoteTypedData, serviceId, subscriptionId, validUntilMinute } from '../../contracts/script/terms.mjs';
+import { transactionReceipt } from '../../contracts/script/transaction.mjs';
 import { Bus } from './bus.mjs';
 import { freePort, removeDirectory, temporaryDirectory, waitUntil } from './process.mjs';
 import { Chain, Nats, Postgres, accounts } from './servers.mjs';
@@ -54,8 +55,7 @@ export class Payments {
 
   async write(address, functionName, args) {
     const hash = await this.wallet.writeContract({ address, abi, functionName, args, gas: 300_000n });
-    // viem's own wait looks again only when there is a new block: a receipt that comes after its block is then never found.
-    const receipt = await waitUntil('the receipt', () => this.client.getTransactionReceipt({ hash }));
+    const receipt = await transactionReceipt(this.client, hash);
     assert.equal(receipt.status, 'success');
     return receipt;
   }
