@@ -69,6 +69,7 @@ stage_contracts() {
 
 stage_docs() {
     check 'reference pages' tools/document.sh --check asan
+    check 'documents' node tools/check-docs.mjs
 }
 
 stage_fuzz() {
