@@ -132,9 +132,15 @@ async function assertIdle(pid) {
   assert.ok(used < 150_000, `${used} µs of CPU time in half an idle second`);
 }
 
-const open = async (count, at = port) => {
+// `first` is written as soon as a connection stands: who is long silent is only closed.
+const open = async (count, { at = port, first } = {}) => {
   const wires = [];
-  while (wires.length < count) wires.push(...(await Promise.all(Array.from({ length: Math.min(100, count - wires.length) }, () => connect(at)))));
+  const one = async () => {
+    const wire = await connect(at);
+    if (first) wire.write(first);
+    return wire;
+  };
+  while (wires.length < count) wires.push(...(await Promise.all(Array.from({ length: Math.min(100, count - wires.length) }, one))));
   return wires;
 };
 
@@ -158,9 +164,8 @@ async function growth(t, work) {
 
 describe('clients', () => {
   test('500 slow heads get their 408 at the deadline of the head, not of a byte', async () => {
-    const wires = await open(500);
+    const wires = await open(500, { first: 'GET / HTTP/1.1\r\nHost: test\r\nX-Slow: ' });
     const timer = setInterval(() => wires.forEach((wire) => wire.ended || wire.write('x')), 100);
-    wires.forEach((wire) => wire.write('GET / HTTP/1.1\r\nHost: test\r\nX-Slow: '));
     const seen = tally(await Promise.all(wires.map(outcome)));
     clearInterval(timer);
     assert.deepEqual(seen, { 408: 500 });
@@ -173,15 +178,13 @@ describe('clients', () => {
   });
 
   test('200 bodies that stop coming get their 408', async () => {
-    const wires = await open(200);
-    wires.forEach((wire) => wire.write('POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1000\r\n\r\nsome'));
+    const wires = await open(200, { first: 'POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1000\r\n\r\nsome' });
     assert.deepEqual(tally(await Promise.all(wires.map(outcome))), { 408: 200 });
     wires.forEach((wire) => wire.close());
   });
 
   test('100 bodies that come a byte at a time end with the time of their requests', async () => {
-    const wires = await open(100);
-    wires.forEach((wire) => wire.write('POST /bounded HTTP/1.1\r\nHost: test\r\nContent-Length: 1000000\r\n\r\n'));
+    const wires = await open(100, { first: 'POST /bounded HTTP/1.1\r\nHost: test\r\nContent-Length: 1000000\r\n\r\n' });
     const timer = setInterval(() => wires.forEach((wire) => wire.ended || wire.write('x')), 100);
     const seen = tally(await Promise.all(wires.map(outcome)));
     clearInterval(timer);
@@ -207,8 +210,7 @@ describe('clients', () => {
 
   test('200 header bombs are refused at the limit', async (t) => {
     const grown = await growth(t, async () => {
-      const wires = await open(200);
-      wires.forEach((wire) => wire.write(GET('/', `X-Bomb: ${'x'.repeat(30_000)}\r\n`.repeat(20))));
+      const wires = await open(200, { first: GET('/', `X-Bomb: ${'x'.repeat(30_000)}\r\n`.repeat(20)) });
       // Who is still writing when the proxy has drained enough sees a reset instead of the answer.
       const { 431: refused, ended = 0, ...others } = tally(await Promise.all(wires.map(outcome)));
       assert.deepEqual([refused + ended, others], [200, {}]);
@@ -218,8 +220,7 @@ describe('clients', () => {
   });
 
   test('a head of very many short lines is refused', async () => {
-    const wires = await open(100);
-    wires.forEach((wire) => wire.write(`GET / HTTP/1.1\r\nHost: test\r\n${'a:\r\n'.repeat(3000)}\r\n`));
+    const wires = await open(100, { first: `GET / HTTP/1.1\r\nHost: test\r\n${'a:\r\n'.repeat(3000)}\r\n` });
     assert.deepEqual(tally(await Promise.all(wires.map(outcome))), { 431: 100 });
     wires.forEach((wire) => wire.close());
   });
@@ -275,11 +276,11 @@ describe('TLS', () => {
   const rest = (wires) => Promise.all(wires.map((wire) => wire.rest()));
 
   test('500 handshakes that do not begin are ended at their deadline', async () => {
-    await rest(await open(500, tlsPort));
+    await rest(await open(500, { at: tlsPort }));
   });
 
   test('500 handshakes a byte at a time are ended at the same deadline', async () => {
-    const wires = await open(500, tlsPort);
+    const wires = await open(500, { at: tlsPort });
     const hello = Buffer.concat([Buffer.from('1603010200010001fc0303', 'hex'), Buffer.alloc(506)]);
     let at = 0;
     const timer = setInterval(() => {
@@ -291,7 +292,7 @@ describe('TLS', () => {
   });
 
   test('what is no handshake is closed', async () => {
-    const wires = await open(300, tlsPort);
+    const wires = await open(300, { at: tlsPort });
     const garbage = ['GET / HTTP/1.1\r\nHost: test\r\n\r\n', Buffer.alloc(20_000, 0xff), Buffer.alloc(20_000), Buffer.from('16030140000100', 'hex')];
     wires.forEach((wire, i) => wire.write(garbage[i % garbage.length]));
     await rest(wires);
