@@ -1,6 +1,7 @@
 /* Makes the pools of a configuration of it and of what the registry knows already. */
 #include "services/proxy/pool.h"
 
+#include "libcommon/clock.h"
 #include "libcommon/log.h"
 #include "libcommon/mem.h"
 #include "services/proxy/registry.h"
@@ -8,17 +9,27 @@
 
 #include <string.h>
 
-void pool_set_resolve(struct pool_set *set)
+#define RESOLVE_MS 3000 /* and the look that was begun by then */
+
+static void resolve(struct backend *backend, int64_t until_ms)
 {
     struct err err;
-    for (size_t i = 0; i < set->count; i++) {
-        for (size_t j = 0; j < set->pools[i].count; j++) {
-            struct backend *backend = set->pools[i].members[j].backend;
-            if (!atomic_load(&backend->address) && backend_resolve(backend, &err))
-                log_warn("backend not resolved yet", LOG_STR(BACKEND, backend->authority.base),
-                         LOG_STR(ERROR, err.msg));
-        }
-    }
+    if (atomic_load(&backend->address))
+        return;
+    if (clock_mono_ms(&clock_system) >= until_ms)
+        err_set(&err, "left to the next look: name servers take too long");
+    else if (backend_resolve(backend, &err) == 0)
+        return;
+    log_warn("backend not resolved yet", LOG_STR(BACKEND, backend->authority.base),
+             LOG_STR(ERROR, err.msg));
+}
+
+void pool_set_resolve(struct pool_set *set)
+{
+    int64_t until_ms = clock_mono_ms(&clock_system) + RESOLVE_MS;
+    for (size_t i = 0; i < set->count; i++)
+        for (size_t j = 0; j < set->pools[i].count; j++)
+            resolve(set->pools[i].members[j].backend, until_ms);
 }
 
 /* How often the backend at `at` stands before it: each of equal ones has a state of its own. */

@@ -42,8 +42,8 @@ struct pool_set {
 /* `config` and `registry` outlive it. Backends that the registry knows are taken over. */
 int pool_set_new(const struct proxy_config *config, struct registry *registry,
                  struct pool_set **out, struct err *err) MUST_USE;
-/* Blocks. Looks up backends that have no address; names that do not resolve now are looked up again
- * by the resolver. */
+/* Blocks, for some seconds at most where name servers do not answer. Looks up backends that have no
+ * address; names that do not resolve now are looked up again by the resolver. */
 void pool_set_resolve(struct pool_set *set);
 void pool_set_free(struct pool_set **set);
 struct pool *pool_set_find(const struct pool_set *set, const char *name);

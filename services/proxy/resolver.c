@@ -6,6 +6,7 @@
 #include "services/proxy/registry.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <time.h>
 
@@ -16,7 +17,7 @@ struct resolver {
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t stop;
-    bool stopping;
+    atomic_bool stopping;
 };
 
 static void look_up(struct backend *backend)
@@ -32,12 +33,13 @@ static void look_up(struct backend *backend)
         log_info("backend resolved", LOG_STR(BACKEND, backend->authority.base));
 }
 
-static void look_up_all(struct registry *registry)
+/* Where name servers are away each look takes its time: the end does not wait for all of them. */
+static void look_up_all(struct resolver *resolver)
 {
-    struct backend_list list = registry_list(registry);
-    for (size_t i = 0; i < list.count; i++)
+    struct backend_list list = registry_list(resolver->registry);
+    for (size_t i = 0; i < list.count && !atomic_load(&resolver->stopping); i++)
         look_up(list.items[i]);
-    registry_drop_list(registry, &list);
+    registry_drop_list(resolver->registry, &list);
 }
 
 static void *thread_main(void *arg)
@@ -46,12 +48,12 @@ static void *thread_main(void *arg)
     pthread_mutex_lock(&resolver->lock);
     while (!resolver->stopping) {
         struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
+        clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_sec += INTERVAL_S;
         if (pthread_cond_timedwait(&resolver->stop, &resolver->lock, &until) == 0)
             continue;
         pthread_mutex_unlock(&resolver->lock);
-        look_up_all(resolver->registry);
+        look_up_all(resolver);
         pthread_mutex_lock(&resolver->lock);
     }
     pthread_mutex_unlock(&resolver->lock);
@@ -64,7 +66,11 @@ int resolver_start(struct registry *registry, struct resolver **out, struct err 
     struct resolver *resolver = mem_zalloc(sizeof(*resolver));
     resolver->registry = registry;
     pthread_mutex_init(&resolver->lock, NULL);
-    pthread_cond_init(&resolver->stop, NULL);
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&resolver->stop, &attr);
+    pthread_condattr_destroy(&attr);
     int status = pthread_create(&resolver->thread, NULL, thread_main, resolver);
     if (status != 0) {
         free(resolver);

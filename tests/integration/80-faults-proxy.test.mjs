@@ -1,6 +1,11 @@
 // Clients that leave and origins that lie: each costs its own request, nothing more.
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import dgram from 'node:dgram';
+import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
 import net from 'node:net';
+import { join } from 'node:path';
 import { after, afterEach, before, describe, test } from 'node:test';
 
 import { freePort, removeDirectory, sleep, temporaryDirectory, waitUntil } from '../support/process.mjs';
@@ -350,4 +355,60 @@ test('connections beyond the limit are closed, and room is found again', async (
   await waitUntil('some to be closed', () => wires.filter((wire) => wire.ended).length >= 15);
   for (const wire of wires) wire.close();
   await waitUntil('room', async () => (await ask(port, GET('/'))).status === 200);
+});
+
+describe('name servers that do not answer', () => {
+  const server = '127.11.53.1';
+
+  const silent = async () => {
+    const socket = dgram.createSocket('udp4');
+    socket.bind(53, server);
+    await once(socket, 'listening');
+    return socket;
+  };
+
+  // Each of 15 names takes its second, one after the other.
+  test('hold up neither the start, nor the end', async (t) => {
+    const own = temporaryDirectory('names');
+    const file = join(own, 'resolv.conf');
+    writeFileSync(file, `nameserver ${server}\noptions timeout:1 attempts:1\n`);
+    t.after(() => removeDirectory(own));
+    let socket;
+    try {
+      execFileSync('unshare', ['-m', 'sh', '-c', `mount --bind ${file} /etc/resolv.conf`], { stdio: 'pipe' });
+      socket = await silent();
+    } catch {
+      t.skip('needs a mount namespace and port 53');
+      return;
+    }
+    let asked = 0;
+    socket.on('message', () => (asked += 1));
+    const opsPort = await freePort();
+    const names = Array.from({ length: 15 }, (_, i) => `"http://n${i}.octroi.test:80"`);
+    const service = new Service('proxy', {
+      dir: own, opsPort,
+      wrap: ['unshare', '-m', 'sh', '-c', `mount --bind ${file} /etc/resolv.conf && exec "$@"`, 'sh'],
+      config: `
+listeners: ["127.0.0.1:${await freePort()}"]
+workers: "1"
+ops: { address: "127.0.0.1:${opsPort}" }
+timeouts: { drain_delay: 0s, shutdown: 1s }
+pools: { it: { backends: [${names.join(', ')}] } }
+routes: [{ path: /, pool: it }]
+`,
+    });
+    try {
+      let began = Date.now();
+      await service.start();
+      assert.ok(Date.now() - began < 11_000, `the start took ${Date.now() - began} ms`);
+      asked = 0;
+      await waitUntil('the next look', () => asked > 0);
+      began = Date.now();
+      await service.stop();
+      assert.ok(Date.now() - began < 8_000, `the end took ${Date.now() - began} ms`);
+    } finally {
+      socket.close();
+      await service.stop();
+    }
+  });
 });
