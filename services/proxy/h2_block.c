@@ -11,6 +11,7 @@
 #define SLACK      256 /* our own lines of a head */
 #define BOMB_TIMES 8
 #define KEY_LEN    24 /* base64 of 16 bytes */
+#define SPARES_MAX 16
 
 struct h2_block *h2_block_new(const struct http1_limits *limits)
 {
@@ -22,6 +23,40 @@ struct h2_block *h2_block_new(const struct http1_limits *limits)
     block->next_spare = NULL;
     h2_block_begin(block, false);
     return block;
+}
+
+struct h2_block *h2_block_take(struct h2_block_spares *spares, const struct http1_limits *limits)
+{
+    struct h2_block *block = spares->first;
+    if (block) {
+        spares->first = block->next_spare;
+        spares->count--;
+        if (block->limits.head_bytes == limits->head_bytes)
+            return block;
+        free(block);
+    }
+    return h2_block_new(limits);
+}
+
+void h2_block_give(struct h2_block_spares *spares, struct h2_block **block)
+{
+    if (*block && spares->count < SPARES_MAX) {
+        (*block)->next_spare = spares->first;
+        spares->first = *block;
+        spares->count++;
+    } else {
+        free(*block);
+    }
+    *block = NULL;
+}
+
+void h2_block_spares_free(struct h2_block_spares *spares)
+{
+    for (struct h2_block *next, *at = spares->first; at; at = next) {
+        next = at->next_spare;
+        free(at);
+    }
+    *spares = (struct h2_block_spares){NULL, 0};
 }
 
 void h2_block_begin(struct h2_block *block, bool trailers)

@@ -25,8 +25,19 @@ struct h2_block {
     size_t cookie_len;
 };
 
+/* Lists that wait to be used again: a few, however many were open at a time. */
+struct h2_block_spares {
+    struct h2_block *first;
+    unsigned count;
+};
+
 /* One allocation, released with free(). */
 struct h2_block *h2_block_new(const struct http1_limits *limits);
+/* A spare one where there is one for these limits, or a new one. */
+struct h2_block *h2_block_take(struct h2_block_spares *spares, const struct http1_limits *limits);
+/* Takes the block over, and nulls the caller's pointer; NULL goes through. */
+void h2_block_give(struct h2_block_spares *spares, struct h2_block **block);
+void h2_block_spares_free(struct h2_block_spares *spares);
 void h2_block_begin(struct h2_block *block, bool trailers);
 enum h2_block_result h2_block_add(struct h2_block *block, const char *name, size_t name_len,
                                   const char *value, size_t value_len);

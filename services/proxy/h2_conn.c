@@ -28,10 +28,7 @@ void h2_worker_free(struct h2_worker **shared)
         next = at->next;
         free(at);
     }
-    for (struct h2_block *next, *at = (*shared)->blocks; at; at = next) {
-        next = at->next_spare;
-        free(at);
-    }
+    h2_block_spares_free(&(*shared)->blocks);
     while ((*shared)->out_count)
         free((*shared)->outs[--(*shared)->out_count]);
     free((*shared)->nva);

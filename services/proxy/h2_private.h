@@ -31,12 +31,12 @@ struct h2_stream {
     struct h2_stream *touched_next; /* h2_settle is to look at it */
     struct timer timer;
     struct io_queue in, out;
-    size_t unreturned;          /* of `in`: not given back to the connection's window yet */
-    const char *piece;          /* of the response, valid during a call: goes before it is queued */
+    size_t unreturned; /* of `in`: not given back to the connection's window yet */
+    const char *piece; /* of the response, valid during a call: goes before it is queued */
     size_t piece_len;
     uint64_t progress;             /* bytes of what the timer waits for, since it was set */
     uint64_t conn_sent;            /* what the connection had sent then */
-    h2o_iovec_t trailers;       /* of the request, in the exchange's pool */
+    h2o_iovec_t trailers;          /* of the request, in the exchange's pool */
     h2o_iovec_t response_trailers; /* lines; owned */
     bool touched, begun, input, drained, closed;
     bool remote_ended; /* all of the request is here */
@@ -89,8 +89,8 @@ struct h2 {
 struct h2_worker {
     struct h2 *connections, *dirty;
     struct h2_stream *spare;
-    struct h2_block *blocks; /* spare */
-    char *outs[8];           /* spare */
+    struct h2_block_spares blocks;
+    char *outs[8]; /* spare */
     unsigned spare_count, out_count;
     nghttp2_nv *nva; /* a header list that is being made */
     size_t nva_size;
@@ -125,7 +125,8 @@ struct h2_worker *h2_shared(struct worker *worker);
 void h2_fail(struct h2 *h2, uint32_t error, const char *blame);
 void h2_charge(struct h2 *h2, enum h2_cost cost);
 
-/* What the timer watches begins now; a client that does not take what waits for it is watched on. */
+/* What the timer watches begins now; a client that does not take what waits for it is watched on.
+ */
 void h2_since(struct h2 *h2);
 /* Bytes that have to pass within an idle time, for it to begin anew. */
 uint64_t h2_least(const struct h2 *h2, int64_t idle_ms);

@@ -72,22 +72,17 @@ static void note_opened(struct h2 *h2, int32_t id)
     h2->last_id = id;
 }
 
+static void return_block(struct h2 *h2)
+{
+    h2_block_give(&h2_shared(h2->worker)->blocks, &h2->block);
+}
+
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *data)
 {
     struct h2 *h2 = data;
-    struct h2_worker *shared = h2_shared(h2->worker);
     const struct http1_limits *limits = &h2->worker->priv->limits;
-    if (!h2->block) {
-        h2->block = shared->blocks;
-        if (h2->block)
-            shared->blocks = h2->block->next_spare;
-    }
-    if (h2->block && h2->block->limits.head_bytes != limits->head_bytes) {
-        free(h2->block);
-        h2->block = NULL;
-    }
-    if (!h2->block)
-        h2->block = h2_block_new(limits);
+    return_block(h2);
+    h2->block = h2_block_take(&h2_shared(h2->worker)->blocks, limits);
     h2->block->limits = *limits;
     if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
         /* Streams share the connection, unless the client says otherwise (RFC 9218). */
@@ -98,16 +93,6 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     h2_block_begin(h2->block, frame->headers.cat != NGHTTP2_HCAT_REQUEST);
     h2_since(h2);
     return 0;
-}
-
-static void return_block(struct h2 *h2)
-{
-    struct h2_worker *shared = h2_shared(h2->worker);
-    if (!h2->block)
-        return;
-    h2->block->next_spare = shared->blocks;
-    shared->blocks = h2->block;
-    h2->block = NULL;
 }
 
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,

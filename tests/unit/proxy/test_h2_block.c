@@ -193,6 +193,37 @@ static void test_bounds(void **state)
     assert_true(block->overflow);
 }
 
+/* A crowd of open lists leaves a few behind, of the limits that hold now. */
+static void test_spares(void **state)
+{
+    const struct http1_limits others = {.head_bytes = 2048, .fields = FIELDS, .target_bytes = 200};
+    struct h2_block_spares spares = {NULL, 0};
+    struct h2_block *crowd[100];
+    (void)state;
+    for (size_t i = 0; i < 100; i++)
+        crowd[i] = h2_block_take(&spares, &limits);
+    for (size_t i = 100; i > 0; i--)
+        h2_block_give(&spares, &crowd[i - 1]);
+    assert_null(crowd[0]);
+    h2_block_give(&spares, &crowd[0]);
+    assert_in_range(spares.count, 1, 16);
+    while (spares.count > 1) {
+        crowd[0] = h2_block_take(&spares, &limits);
+        assert_int_equal(crowd[0]->limits.head_bytes, limits.head_bytes);
+        free(crowd[0]);
+    }
+    crowd[0] = h2_block_take(&spares, &others);
+    assert_int_equal(crowd[0]->limits.head_bytes, others.head_bytes);
+    assert_int_equal(spares.count, 0);
+    h2_block_give(&spares, &crowd[0]);
+    struct h2_block *first = spares.first;
+    crowd[0] = h2_block_take(&spares, &others);
+    assert_ptr_equal(crowd[0], first);
+    h2_block_give(&spares, &crowd[0]);
+    h2_block_spares_free(&spares);
+    assert_int_equal(spares.count, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -200,6 +231,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_refused_heads, setup, teardown),
         cmocka_unit_test_setup_teardown(test_malformed_lists, setup, teardown),
         cmocka_unit_test_setup_teardown(test_trailers, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_bounds, setup, teardown)};
+        cmocka_unit_test_setup_teardown(test_bounds, setup, teardown),
+        cmocka_unit_test(test_spares)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
