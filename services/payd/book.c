@@ -58,6 +58,15 @@ static const struct pg_stmt payment_redeem = {
     "'rejected' AND reason = 'unknown-plan' AND plan IN (SELECT plan FROM (SELECT DISTINCT plan "
     "FROM payment WHERE follower = $1 AND state = 'rejected' AND reason = 'unknown-plan' OFFSET 0) "
     "AS plans WHERE plan_known(plan)) ORDER BY block_number LIMIT 100 FOR UPDATE"};
+/* seq_before: of the slot, before the payment. */
+static const struct pg_stmt payment_unlisted = {
+    "payment_unlisted",
+    "SELECT id, revision, state, block_number, token, terms, plan_known(plan) AS known, "
+    "coalesce((SELECT e.seq FROM slot_event e WHERE e.follower = p.follower AND e.subscriber = "
+    "p.subscriber AND e.service_id = p.service_id AND e.kind IN ('paid', 'refunded') AND "
+    "(e.block_number, e.log_index) < (p.block_number, p.log_index) ORDER BY e.block_number DESC, "
+    "e.log_index DESC LIMIT 1), 0) AS seq_before FROM payment p WHERE follower = $1 AND state = "
+    "'rejected' AND reason = 'unknown-token' AND id > $2 ORDER BY id LIMIT 100 FOR UPDATE OF p"};
 static const struct pg_stmt payment_repaid = {
     "payment_repaid",
     "UPDATE payment SET refund_tx = $5, refund_block = $6, refund_log_index = $7, refund_amount = "
@@ -295,10 +304,49 @@ static int judge(struct book *book, const PGresult *open, int64_t cursor, int64_
     return 0;
 }
 
+/* The token was listed since, and nothing else speaks against it. */
+static int relist_row(struct book *book, const PGresult *rows, int row, struct err *err)
+{
+    struct quote_terms terms;
+    struct word word;
+    uint8_t token[20];
+    if (word_from_hex(pg_text(rows, row, "terms"), &word) != 0 ||
+        hex_decode(pg_text(rows, row, "token"), token, sizeof(token)) != 0)
+        return err_set(err, "payment %s: its row cannot be read", pg_text(rows, row, "id"));
+    quote_terms_unpack(&word, &terms);
+    bool unknown_plan = !pg_null(rows, row, "known") && !pg_bool(rows, row, "known");
+    if (unknown_plan || ledger_objection(&terms, token, (uint16_t)pg_int(rows, row, "seq_before"),
+                                         book->options->tokens, book->options->token_count) != NULL)
+        return 0;
+    return move_row(book, rows, row, LEDGER_REDEEMED, LEDGER_SEEN, NULL, err);
+}
+
+static int relist(struct book *book, struct err *err)
+{
+    char last[MOVE_ID] = "";
+    int count;
+    do {
+        AUTO_PG_RESULT PGresult *rows = NULL;
+        if (pg_run(book->conn, &payment_unlisted,
+                   PG_PARAMS(pg_num(book->options->follower).s, last), &rows, err) != 0)
+            return -1;
+        count = PQntuples(rows);
+        for (int row = 0; row < count; row++) {
+            if (relist_row(book, rows, row, err) != 0)
+                return -1;
+        }
+        if (count > 0)
+            snprintf(last, sizeof(last), "%s", pg_text(rows, count - 1, "id"));
+    } while (count > 0);
+    return 0;
+}
+
 int book_settle(struct book *book, int64_t cursor, int64_t ceiling, struct err *err)
 {
     AUTO_PG_RESULT PGresult *redeemed = NULL;
     AUTO_PG_RESULT PGresult *open = NULL;
+    if (book->relist && relist(book, err) != 0)
+        return -1;
     if (pg_run(book->conn, &payment_redeem, PG_PARAMS(pg_num(book->options->follower).s), &redeemed,
                err) != 0)
         return -1;

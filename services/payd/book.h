@@ -11,6 +11,9 @@ struct book {
     struct pg_conn *conn;
     const struct store_options *options;
     int64_t epoch;
+    /* Payments whose token was not listed are judged anew: once a reign, for the list is of the
+     * configuration. */
+    bool relist;
     /* To be announced once the transaction is committed. */
     struct moves moves;
     size_t unrecorded; /* transfers that paid nothing, beyond those that become rows */

@@ -16,12 +16,14 @@ struct store {
     struct follow_store view;
     int64_t epoch;
     bool hinted;
+    bool relisted; /* book.h, relist */
 };
 
 /* One transaction of a step. */
 struct work {
     struct store *store;
     struct book book;
+    bool settled;
 };
 
 static const struct pg_stmt follower_open = {
@@ -74,8 +76,11 @@ static const struct pg_stmt applied_find = {
 
 static struct work work_of(struct store *store)
 {
-    return (struct work){store,
-                         {.conn = store->conn, .options = &store->options, .epoch = store->epoch}};
+    return (struct work){.store = store,
+                         .book = {.conn = store->conn,
+                                  .options = &store->options,
+                                  .epoch = store->epoch,
+                                  .relist = !store->relisted}};
 }
 
 static int work_begin(struct work *work, const struct follow_cursor *from,
@@ -100,6 +105,12 @@ static int work_begin(struct work *work, const struct follow_cursor *from,
     return 0;
 }
 
+static int settle(struct work *work, int64_t cursor, int64_t ceiling, struct err *err)
+{
+    work->settled = true;
+    return book_settle(&work->book, cursor, ceiling, err);
+}
+
 static void tell_unrecorded(const struct store *store, size_t count)
 {
     if (count == 0)
@@ -120,8 +131,10 @@ static int work_end(struct work *work, int rc, struct err *err)
         rc = pg_commit(store->conn, err);
     if (rc == 0 && move_announce(&work->book.moves, store->options.metrics))
         store->hinted = true;
-    if (rc == 0)
+    if (rc == 0) {
         tell_unrecorded(store, work->book.unrecorded);
+        store->relisted = store->relisted || work->settled;
+    }
     move_clear(&work->book.moves);
     return rc;
 }
@@ -215,7 +228,7 @@ static int advance_write(struct work *work, const struct follow_cursor *from,
         blocks_write(work, batch, from->hash[0] == '\0', err) != 0 ||
         events_write(work, &batch->events, err) != 0)
         return -1;
-    return book_settle(&work->book, batch->to.number, view->ceiling, err);
+    return settle(work, batch->to.number, view->ceiling, err);
 }
 
 static int on_advance(void *ctx, const struct follow_cursor *from, const struct follow_batch *batch,
@@ -249,7 +262,7 @@ static int on_settle(void *ctx, const struct follow_cursor *at, const struct fol
     struct work work = work_of(ctx);
     int rc = work_begin(&work, at, at, view, err);
     if (rc == 0)
-        rc = book_settle(&work.book, at->number, view->ceiling, err);
+        rc = settle(&work, at->number, view->ceiling, err);
     return work_end(&work, rc, err);
 }
 

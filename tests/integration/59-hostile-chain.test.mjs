@@ -5,7 +5,7 @@ import { after, afterEach, before, test } from 'node:test';
 
 import { waitUntil } from '../support/process.mjs';
 import { Player } from '../support/schedule.mjs';
-import { Simulation, World } from '../support/simulation.mjs';
+import { Simulation, UNKNOWN_PLAN, World } from '../support/simulation.mjs';
 
 const settings = { confirmations: 1, tail: 4, range: 10, batch: 4, keep_blocks: 8, tag: 'latest', confirm_after: '0s' };
 let simulation;
@@ -55,6 +55,35 @@ test('of a flood of transfers that pay nothing the largest of a block are kept a
   await waitUntil('the block to be read', async () => (await amounts('and t.block_number > 0 and t.amount > 300')).length > 0);
   assert.deepEqual(await amounts('and t.block_number > 0 and t.amount > 300'), [402]);
   assert.equal(await payd.metric('octroi_payd_transfers_unrecorded_total'), 282);
+});
+
+// Sold and paid in a token of the contract's table that payd was not told of.
+test('what was paid in a token that was listed too late is activated once it is listed', { timeout: 120_000 }, async () => {
+  await inhabit(5903);
+  const [payd] = world.payds;
+  const late = `0x${'1a'.repeat(20)}`;
+  const pay = (slot, token, fields) => {
+    const quote = world.chain.quote({ ...world.slots[slot], token, fields: { start: world.chain.now - 10, expiry: world.chain.now + 86_400, paid: 1000n, plan: 1, seq: 1n, ...fields } });
+    world.chain.mine([world.chain.payTx(quote)]);
+    return quote.id;
+  };
+  const first = pay(0, late);
+  const renewal = pay(0, world.chain.token, { seq: 2n, paid: 5000n });
+  const unsold = pay(1, late, { plan: UNKNOWN_PLAN });
+  const other = pay(2, `0x${'2b'.repeat(20)}`);
+  const alone = pay(3, late);
+  for (let i = 0; i < 3; i += 1) world.chain.mine();
+  const states = async (...ids) => {
+    const all = await simulation.sql.json(`(select json_object_agg(id, state) from payments.payment where id in (${ids.map((id) => `'${id}'`).join()}))`);
+    return ids.map((id) => all?.[id]);
+  };
+  await waitUntil('them to be judged', async () => (await states(first, renewal, unsold, other, alone)).join() === 'rejected,activated,rejected,rejected,rejected', { timeout: 60_000 });
+  await payd.stop();
+  payd.config = payd.config.replace('tokens: [', `tokens: [{ address: "${late}", index: 1 }, `);
+  payd.spawn();
+  await waitUntil('them to be judged anew', async () => (await states(first, renewal, unsold, other, alone)).join() === 'activated,activated,rejected,rejected,activated', { timeout: 60_000 });
+  const granted = await simulation.sql.rows(`select payment_id, state from subscriptions.subscription where contract = '${world.chain.contract}'`);
+  assert.deepEqual(granted.map(({ payment_id: id, state }) => `${id} ${state}`).sort(), [`${renewal} active`, `${alone} active`].sort());
 });
 
 test('an endpoint that leads to another chain takes nothing back', { timeout: 120_000 }, async () => {
