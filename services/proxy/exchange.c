@@ -1,5 +1,6 @@
 /* What passes between client and origin: counted, bounded, and shown to the rooms that asked for
  * it. */
+#include "services/proxy/route.h"
 #include "services/proxy/stream.h"
 
 #include <string.h>
@@ -48,6 +49,8 @@ int exchange_pull(struct exchange *exchange, struct piece *piece)
     if (result <= 0)
         return result;
     exchange->body_ended = piece->end;
+    if (piece->trailers.len)
+        header_edit_trailers(&request->route->request_edit, &piece->trailers);
     if (exchange->body_limit && request->meter.bytes_in + piece->len > exchange->body_limit) {
         request->meter.bytes_in += piece->len;
         request_refuse(request, PROBLEM_BODY_TOO_LARGE, NULL);

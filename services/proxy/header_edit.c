@@ -86,6 +86,31 @@ void header_edit_free(struct header_edit *edit)
     *edit = (struct header_edit){.dropped = NULL};
 }
 
+static bool drops(const struct header_edit *edit, const char *name, size_t len)
+{
+    for (size_t i = 0; i < edit->dropped_count; i++)
+        if (strlen(edit->dropped[i]) == len && http1_same_name(name, edit->dropped[i], len))
+            return true;
+    return false;
+}
+
+void header_edit_trailers(const struct header_edit *edit, h2o_iovec_t *lines)
+{
+    char *at = lines->base, *end = lines->base + lines->len, *out = at;
+    while (edit->dropped_count && at < end) {
+        const char *colon = memchr(at, ':', (size_t)(end - at));
+        char *next = memchr(at, '\n', (size_t)(end - at));
+        size_t len = (size_t)((next ? next + 1 : end) - at);
+        if (!colon || !drops(edit, at, (size_t)(colon - at))) {
+            memmove(out, at, len);
+            out += len;
+        }
+        at += len;
+    }
+    if (edit->dropped_count)
+        lines->len = (size_t)(out - lines->base);
+}
+
 void header_edit_drop(const struct header_edit *edit, const struct http1_head *head)
 {
     for (size_t i = 0; i < edit->dropped_count; i++) {

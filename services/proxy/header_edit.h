@@ -28,6 +28,9 @@ void header_edit_free(struct header_edit *edit);
 /* Marks what is set or removed. A hyphen also stands for an underscore: many origins cannot tell
  * them apart. */
 void header_edit_drop(const struct header_edit *edit, const struct http1_head *head);
+/* Takes the same out of sound trailer lines: to an origin that merges them into the head they are
+ * as good as headers. */
+void header_edit_trailers(const struct header_edit *edit, h2o_iovec_t *lines);
 /* Neither control characters nor blanks at its ends. */
 bool header_value_valid(const char *text);
 

@@ -447,6 +447,9 @@ void stream_resume(struct exchange *exchange)
         resume_outbound(stream);
     if (inbound && exchange->stream == stream)
         upstream_body_ready(exchange);
+    /* Where the message was refused nothing was written that would have been followed by this. */
+    if (exchange->stream == stream)
+        stream_written(exchange);
 }
 
 static void on_deadline(struct timer *timer)

@@ -261,6 +261,7 @@ static int read_piece(struct upstream *upstream, char *buf, size_t len, struct p
         if (http1_check_trailers(body->chunks.trailers, &body->chunks.trailers_len))
             return -1;
         piece->trailers = h2o_iovec_init(body->chunks.trailers, body->chunks.trailers_len);
+        header_edit_trailers(&upstream->exchange->request.route->response_edit, &piece->trailers);
     }
     return 0;
 }

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import WebSocket, { WebSocketServer } from 'ws';
 
 import { Buyer } from '../support/buyer.mjs';
-import { freePort, removeDirectory, root, temporaryDirectory, waitUntil } from '../support/process.mjs';
+import { freePort, removeDirectory, root, sleep, temporaryDirectory, waitUntil } from '../support/process.mjs';
 import { connect } from '../support/raw.mjs';
 import { Stack } from '../support/stack.mjs';
 import { OP, frame, open, readFrame } from '../support/websocket.mjs';
@@ -29,7 +29,7 @@ before(async () => {
     seen.protocols.push(request.headers['sec-websocket-protocol']);
     seen.subscription = request.headers['octroi-subscription'];
     seen.authorization = request.headers.authorization;
-    socket.on('message', (data, binary) => { seen.messages += 1; socket.send(data, { binary }); });
+    socket.on('message', (data, binary) => { seen.messages += 1; if (data.toString() !== 'hush') socket.send(data, { binary }); });
     socket.on('close', (code, reason) => { seen.closed = { code, reason: reason.toString() }; });
     socket.on('error', () => {});
   });
@@ -119,6 +119,25 @@ test('a quota of messages is spent to its last one; then 1008 to both sides', as
   assert.equal(usage.used.messages, 25);
   assert.equal(usage.left.messages, 0);
   assert.equal((await buyer.call('/v1/still')).status, 200, 'requests are left');
+});
+
+test('a message that waits for a quota which has ended ends the WebSocket with 1008, though nobody says anything more', async () => {
+  const buyer = await subscriber('talk');
+  const socket = await dial(buyer, { bearer: false });
+  const before = seen.messages;
+  seen.closed = null;
+  for (let i = 1; i <= 25; i += 1) {
+    socket.send('hush');
+    await waitUntil(`message ${i}`, () => seen.messages - before === i);
+  }
+  await sleep(1500); // a refusal that is known already would be said at once
+  socket.send('hush');
+  const { code, reason } = await socket.ended;
+  assert.equal(code, 1008);
+  assert.match(reason, /quota-exceeded.*messages/);
+  assert.equal(seen.messages - before, 25);
+  await waitUntil('the close at the origin', () => seen.closed);
+  assert.equal(seen.closed.code, 1008);
 });
 
 test('a WebSocket goes on when there are no more requests: it has messages left', async () => {

@@ -59,6 +59,33 @@ after(async () => {
 
 const send = (method, path, extra = '', host = 'test') => ask(port, `${method} ${path} HTTP/1.1\r\nHost: ${host}\r\n${extra}\r\n`);
 
+test('what a route removes does not come as a trailer either, from either side', async () => {
+  const own = await freePort();
+  const ops = await freePort();
+  const late = await answering((request) => `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${JSON.stringify(request.trailers).length.toString(16)}\r\n${JSON.stringify(request.trailers)}\r\n0\r\nServer: inner\r\nX-Sum: 1\r\n\r\n`).start();
+  const service = await new Service('proxy', {
+    dir,
+    name: 'trailers',
+    opsPort: ops,
+    config: `
+listeners: ["127.0.0.1:${own}"]
+workers: "1"
+ops: { address: "127.0.0.1:${ops}" }
+timeouts: { drain_delay: 0s, shutdown: 2s }
+pools: { p: { backends: ["http://127.0.0.1:${late.port}"] } }
+routes: [{ path: /, pool: p, request_headers: { set: { X-Role: guest }, remove: [X-User] }, response_headers: { remove: [Server] } }]
+`,
+  }).start();
+  try {
+    const response = await ask(own, 'PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nx_user: admin\r\nX-Check: 1\r\nX-Role: admin\r\n\r\n');
+    assert.deepEqual(response.json(), ['X-Check: 1']);
+    assert.deepEqual(response.trailers, ['X-Sum: 1']);
+  } finally {
+    await service.stop();
+    await late.stop();
+  }
+});
+
 describe('headers', () => {
   test('of the request', async () => {
     const seen = (await send('GET', '/edit', 'X-Role: admin\r\nX_Role: admin\r\nCookie: a=b\r\nx_user: root\r\nX-Other: 1\r\n')).json().headers;

@@ -129,12 +129,45 @@ static void edits_drop_every_spelling(void **state)
     header_edit_free(&edit);
 }
 
+static void edits_take_trailers_out_too(void **state)
+{
+    static const struct {
+        const char *lines, *left;
+    } cases[] = {
+        {"x-user: 1\r\nX-Sum: a:b\r\n", "X-Sum: a:b\r\n"},
+        {"X-Sum: 1\r\nX_USER:2\r\nX-Users: 3\r\n", "X-Sum: 1\r\nX-Users: 3\r\n"},
+        {"X-User: 1\r\nX-User: 2\r\n", ""},
+        {"X-Sum: X-User: 1\r\n", "X-Sum: X-User: 1\r\n"},
+    };
+
+    const char *remove[] = {"X-User"};
+    const struct header_edit_config config = {.remove = {remove, 1}}, none = {.remove = {NULL, 0}};
+    struct header_edit edit, nothing;
+    struct err err;
+    (void)state;
+    assert_int_equal(header_edit_new(&config, HEADER_REQUEST, &edit, &err), 0);
+    assert_int_equal(header_edit_new(&none, HEADER_REQUEST, &nothing, &err), 0);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char text[64];
+        strcpy(text, cases[i].lines);
+        h2o_iovec_t lines = h2o_iovec_init(text, strlen(text));
+        header_edit_trailers(&nothing, &lines);
+        assert_int_equal(lines.len, strlen(cases[i].lines));
+        header_edit_trailers(&edit, &lines);
+        assert_int_equal(lines.len, strlen(cases[i].left));
+        assert_memory_equal(lines.base, cases[i].left, lines.len);
+    }
+    header_edit_free(&edit);
+    header_edit_free(&nothing);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_cannot_be_is_refused),
         cmocka_unit_test(what_can_be_is_taken),
         cmocka_unit_test(edits_drop_every_spelling),
+        cmocka_unit_test(edits_take_trailers_out_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
