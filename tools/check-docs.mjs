@@ -25,6 +25,9 @@ const COMMANDS = [
   [/^sh contracts\/build\.sh$/, 'package.json', 'contracts:build'],
   [/contracts\/script\/deploy\.mjs$/, 'contracts/test/deploy-any.test.mjs', "'deploy'"],
   [/contracts\/script\/verify\.mjs$/, 'contracts/test/deploy-any.test.mjs', "'verify'"],
+  [/^octroi-top --/, 'tests/integration/65-observability.test.mjs', "binary('octroi-top')"],
+  [/^(h2spec|h2load|testssl|slowhttptest) /, 'programs of others: docs/conformance.md says what they found'],
+  [/node bench\/run\.mjs$/, 'benchmarks run where they are compared, not in every test run'],
 ];
 // Pages whose commands a test takes from the page itself.
 const PAGES = { 'docs/operations/keys.md': ['tests/integration/41-quote-keys.test.mjs', 'keys.md'] };
@@ -60,7 +63,7 @@ for (const line of read('docs/configuration.md').split('\n')) {
 }
 const metrics = read('docs/metrics.md');
 const problems = new Set([...read('docs/problems.md').matchAll(/^## (.*)$/gm)].map(([, name]) => name));
-const NO_PROBLEMS = new Set(['payd-signer', 'octroi-top', 'strict-origin-when-cross-origin', 'price-book', 'signer-mismatch']);
+const PROGRAMS = new Set(['payd-signer', 'octroi-top']);
 const events = read('docs/asyncapi.yaml');
 const sources = files.filter((file) => !documents.includes(file) && /\.(c|h|mjs|cjs|sh|yaml|def|sql|service|conf)$|Makefile|Dockerfile/.test(file)).map(read).join('\n');
 const targets = new Set([...read('Makefile').matchAll(/^([a-z]+):/gm)].map(([, name]) => name));
@@ -74,7 +77,7 @@ function spans(file, text) {
     else if (PROGRAM.test(word) && !bases.has(word)) wrong.push(`${file}: no file ${word}`);
     else if (/^octroi_[a-z0-9_]+$/.test(word) && !metrics.includes(word) && !sources.includes(word)) wrong.push(`${file}: no metric ${word}`);
     else if (isSetting && !settings.has(parts.join('.')) && !events.includes(parts.join('.')) && !sources.includes(parts.join('.'))) wrong.push(`${file}: no setting ${word}`);
-    else if (/^[a-z]+(-[a-z]+)+$/.test(span) && !problems.has(span) && !NO_PROBLEMS.has(span)) wrong.push(`${file}: no problem ${span}`);
+    else if (/^[a-z]+(-[a-z]+)+$/.test(span) && !problems.has(span) && !PROGRAMS.has(span) && !sources.includes(`"${span}"`)) wrong.push(`${file}: no problem or reason ${span}`);
     for (const [, target] of span.matchAll(/^make ([a-z]+)/g)) if (!targets.has(target)) wrong.push(`${file}: no target of make ${target}`);
   }
   for (const [variable] of text.matchAll(/\b(OCTROI|REVERSE_PROXY)_[A-Z0-9_]*[A-Z0-9]\b/g)) {
@@ -83,11 +86,13 @@ function spans(file, text) {
 }
 
 function commands(file, text) {
-  for (const [, block] of text.matchAll(/^```(?:sh|bash|console)\n([\s\S]*?)^```$/gm)) {
+  for (const [, language, block] of text.matchAll(/^```(\w*)\n([\s\S]*?)^```$/gm)) {
+    if (language === '' && /^(\w+=\S+ )*(make|node|npm|curl|docker|octroi-\w+|sh|bash|cast|openssl|psql|systemctl) /m.test(block)) wrong.push(`${file}: commands without \`\`\`sh: ${block.split('\n')[0]}`);
+    if (!['sh', 'bash', 'console'].includes(language)) continue;
     for (const line of block.replace(/\\\n/g, ' ').split('\n').map((one) => one.replace(/\s+#.*$/, '').trim()).filter(Boolean)) {
       const [, test, needle] = PAGES[file] ? [null, ...PAGES[file]] : COMMANDS.find(([looks]) => looks.test(line)) ?? [];
       if (!test) wrong.push(`${file}: no test runs: ${line}`);
-      else if (!read(test).includes(needle)) wrong.push(`${file}: ${test} does not run: ${line}`);
+      else if (needle && !read(test).includes(needle)) wrong.push(`${file}: ${test} does not run: ${line}`);
       const script = /([\w./-]+\.mjs)/.exec(line)?.[1];
       if (script && !names.has(script)) wrong.push(`${file}: no file ${script}`);
       else if (script) for (const [option] of line.matchAll(/--[a-z-]+/g)) if (!read(script).includes(option.slice(2))) wrong.push(`${file}: ${script} has no ${option}`);
