@@ -60,7 +60,7 @@ async function settled(buyer) {
     const open = count('lease', `subscription = '${subscriptionOf(buyer)}' and not closed`);
     if (open) throw new Error(`${open} leases are open`);
     return count('early_batch') === 0;
-  }, { timeout: 60_000, every: 500 });
+  }, { every: 500 });
   assert.equal(count('parked_batch'), 0);
   assert.equal(quotaOf(buyer).used, billedOf(buyer));
 }
@@ -100,7 +100,7 @@ async function pour(buyer, { total, connections = 100, at = {}, urls = gateways,
 async function exactly(buyer, before, answered) {
   const served = (await stack.served()) - before;
   assert.ok(served >= answered, `${served} served, ${answered} answered`);
-  await waitUntil(`the ledger to hold ${served}`, () => billedOf(buyer) >= served, { timeout: 60_000, every: 250 });
+  await waitUntil(`the ledger to hold ${served}`, () => billedOf(buyer) >= served, { every: 250 });
   await settled(buyer);
   assert.equal(billedOf(buyer), served);
 }
@@ -201,7 +201,7 @@ async function drain(buyer, urls, wanted) {
       if (response.status === 200) passed += 1;
     }
     return passed >= wanted;
-  }, { timeout: 45_000, every: 200 });
+  }, { every: 200 });
   return passed;
 }
 
@@ -296,7 +296,7 @@ test('a subd that sleeps and wakes up grants nothing twice', { timeout: 180_000 
   await waitUntil('20 calls to pass', async () => {
     await turn(2);
     return passed >= 20;
-  }, { timeout: 45_000, every: 200 });
+  }, { every: 200 });
   await turn(10);
   assert.equal(passed, 20);
   assert.equal((await stack.served()) - origin, 20);
@@ -353,7 +353,7 @@ test('everything killed at once under load', { timeout: 300_000 }, async (t) => 
   t.diagnostic(JSON.stringify(statuses));
   const served = (await stack.served()) - origin;
   assert.ok(served >= answered, `${served} served, ${answered} answered`);
-  await waitUntil(`the ledger to hold ${served}`, () => billedOf(buyer) >= served, { timeout: 60_000, every: 250 });
+  await waitUntil(`the ledger to hold ${served}`, () => billedOf(buyer) >= served, { every: 250 });
   await settled(buyer);
   const billed = billedOf(buyer);
   t.diagnostic(`${served} served, ${billed} billed`);

@@ -65,11 +65,11 @@ test('an operator refunds: the money is back, calls end, and the next purchase w
   assert.equal((await ask()).refund.amount, String(price));
   await buyer.waitPayment(quote, 'refunded');
   assert.equal(await buyer.balance(), full);
-  await waitUntil('calls to end', async () => (await buyer.call()).status === 402, { timeout: 10_000 });
+  await waitUntil('calls to end', async () => (await buyer.call()).status === 402);
   const { refund } = await waitUntil('the wallet to be done', async () => {
     const answer = await ask();
     return answer.refund.state === 'done' && answer;
-  }, { timeout: 30_000 });
+  });
   const told = await admin('GET', `/payments/${quote.id}`);
   assert.equal(told.state, 'refunded');
   assert.equal(told.refund.tx_hash, refund.tx_hash);
@@ -96,17 +96,17 @@ test('what was paid while the subscription was revoked comes back by itself', as
   const trail = stack.postgres.rows(`select state from payments.payment_event where payment_id = '${renewal.id}' order by revision`).map(({ state }) => state);
   assert.ok(!trail.includes('activated'), trail.join(' '));
   // The chain knows of the revocation too, so nobody pays for it again.
-  await waitUntil('the slot to be revoked', () => stack.postgres.rows(`select 1 from payments.slot_event where kind = 'revoked' and revoked`).length === 1, { timeout: 30_000 });
+  await waitUntil('the slot to be revoked', () => stack.postgres.rows(`select 1 from payments.slot_event where kind = 'revoked' and revoked`).length === 1);
 });
 
 test('a plain transfer to the contract buys nothing and is sent back', async () => {
   const buyer = await newBuyer();
   const full = await buyer.balance();
   await buyer.settled(await buyer.wallet.writeContract({ address: token.address, abi, functionName: 'transfer', args: [stack.deployment.contract, 123n] }));
-  const found = () => waitUntil('the transfer', async () => (await admin('GET', '/transfers?state=confirmed')).items.find(({ sender }) => sender === buyer.address.toLowerCase()), { timeout: 30_000 });
+  const found = () => waitUntil('the transfer', async () => (await admin('GET', '/transfers?state=confirmed')).items.find(({ sender }) => sender === buyer.address.toLowerCase()));
   const transfer = await found();
   assert.equal(transfer.amount, '123');
   await admin('POST', `/transfers/${transfer.id}/refund`, { reason: 'a mistake' });
-  await waitUntil('it to be back', async () => (await buyer.balance()) === full, { timeout: 30_000 });
-  await waitUntil('it to be told', async () => (await admin('GET', '/transfers?state=refunded')).items.length === 1, { timeout: 30_000 });
+  await waitUntil('it to be back', async () => (await buyer.balance()) === full);
+  await waitUntil('it to be told', async () => (await admin('GET', '/transfers?state=refunded')).items.length === 1);
 });

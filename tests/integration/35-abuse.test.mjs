@@ -120,7 +120,7 @@ afterEach(async () => {
   await waitUntil('a well-behaved client to be served', () => steady.served > 20);
   await steady.stop();
   assert.deepEqual(steady.failures.slice(0, 3), []);
-  await waitUntil('connections to end', async () => (await proxy.metric('octroi_proxy_connections')) === 0, { timeout: 15_000 });
+  await waitUntil('connections to end', async () => (await proxy.metric('octroi_proxy_connections')) === 0);
   assert.equal(await proxy.metric('octroi_proxy_requests_in_flight'), 0);
   await assertIdle(proxy.pid);
 });

@@ -105,7 +105,7 @@ async function get(service, id) {
 const inState = (service, quote, state) => waitUntil(`${quote.service} to be ${state}`, async () => {
   const { body } = await get(service, quote.id);
   return body.state === state && body;
-}, { timeout: 15_000 });
+});
 
 const trail = (quote) => postgres.rows(`select revision, from_state, state, reason from payments.payment_event where payment_id = '${quote.id}' order by revision`);
 const states = (quote) => trail(quote).map((row) => row.state).join(' ');
@@ -319,7 +319,7 @@ test('a leader that hangs is replaced, and follows again as a standby', async ()
   first.process.signal('SIGSTOP');
   const quote = await bought('hangs');
   await chain.mine(2);
-  await waitUntil('the other to confirm it', async () => (await get(other, quote.id)).body.state === 'confirmed', { timeout: 30_000 });
+  await waitUntil('the other to confirm it', async () => (await get(other, quote.id)).body.state === 'confirmed');
   first.process.signal('SIGCONT');
   await waitUntil('the first to give way', async () => (await first.metric('octroi_payd_leader')) === 0);
   assert.equal(await other.metric('octroi_payd_leader'), 1);
@@ -336,7 +336,7 @@ test('a chain that is away, hangs or talks nonsense is waited for', async () => 
   await followed('away');
   for (const mode of ['reset', 'html', 'flood', 'hang']) {
     node.fault(mode);
-    await waitUntil(`${mode} to be noticed`, async () => (await slot('away')).error?.code === 'chain-unavailable', { timeout: 20_000 });
+    await waitUntil(`${mode} to be noticed`, async () => (await slot('away')).error?.code === 'chain-unavailable');
     const quote = await bought('away');
     await chain.mine(2);
     node.clear();

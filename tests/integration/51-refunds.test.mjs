@@ -115,7 +115,7 @@ const get = async (quote) => (await fetch(`${node.url}/payment/${quote.id}`)).js
 const inState = (quote, state) => waitUntil(`${quote.service} to be ${state}`, async () => {
   const body = await get(quote);
   return body.state === state && body;
-}, { timeout: 20_000 });
+});
 const states = (quote) => postgres.rows(`select state from payments.payment_event where payment_id = '${quote.id}' order by revision`).map(({ state }) => state).join(' ');
 const activate = (quote, revision, more = {}) => subd.request('octroi.v1.payment.activated', { payment_id: quote.id, revision, subscription: subscriptionId(quote), ...more });
 const slot = (service) => waitUntil('the chain to be followed', async () => {
@@ -131,7 +131,7 @@ const seqOnly = (seq) => word(BigInt(seq) << 208n);
 const onChain = (service) => client.readContract({ address: deployment.contract, abi, functionName: 'slotOf', args: [payer.address, serviceId(service)] });
 const hints = async (quote) => (await tester.messages('OCTROI_PAYMENTS')).filter(({ body }) => body.payment_id === quote.id);
 const transfers = () => postgres.rows('select * from payments.transfer_v1 order by block_number, log_index');
-const transferState = (id, state) => waitUntil(`transfer to be ${state}`, () => transfers().find((t) => t.transfer_id === id && t.state === state), { timeout: 20_000 });
+const transferState = (id, state) => waitUntil(`transfer to be ${state}`, () => transfers().find((t) => t.transfer_id === id && t.state === state));
 // Mines until the wallet says that it is done.
 const done = (ask) => waitUntil('the wallet to be done', async () => {
   await chain.mine(1);
@@ -139,7 +139,7 @@ const done = (ask) => waitUntil('the wallet to be done', async () => {
   const what = Object.values(answer)[0];
   assert.notEqual(what.state, 'failed', JSON.stringify(answer));
   return what.state === 'done' && what;
-}, { timeout: 30_000, interval: 100 });
+}, { every: 100 });
 
 before(async () => {
   dir = temporaryDirectory('refunds');
@@ -408,14 +408,14 @@ test('a revocation that subd made is written to the chain, once', async () => {
   const id = subscriptionId(quote);
   const isRevoked = () => client.readContract({ address: deployment.contract, abi, functionName: 'isRevoked', args: [payer.address, quote.serviceId] });
   postgres.sql(`insert into subscriptions.subscription_v1 values ('${id}', 'revoked'), ('sub_${'0'.repeat(32)}', 'revoked')`);
-  await waitUntil('the slot to be revoked', async () => (await slot('revoked')).revoked, { timeout: 20_000 });
+  await waitUntil('the slot to be revoked', async () => (await slot('revoked')).revoked);
   assert.equal(await isRevoked(), true);
   const set = (revoked) => verb('set-revoked', { subscriber: payer.address, service_id: quote.serviceId, revoked });
   assert.deepEqual((await done(() => set(true))).subscription, id);
   assert.equal(jobs('revoke').length, 1);
   postgres.sql(`delete from subscriptions.subscription_v1 where id = '${id}'`);
   await set(false);
-  await waitUntil('the slot to be free', async () => !(await slot('revoked')).revoked, { timeout: 20_000 });
+  await waitUntil('the slot to be free', async () => !(await slot('revoked')).revoked);
   await done(() => set(false));
   assert.equal(await isRevoked(), false);
   assert.equal(jobs('unrevoke').length, 1);

@@ -189,7 +189,7 @@ test('twenty jobs, two instances and kills at random moments: each once, and no 
   await waitUntil(`all to be done (seed ${seed})`, async () => {
     await mine();
     return (await rows("select from payments.wallet_job where state <> 'done' and key like 'revoke:%'")).length === 0;
-  }, { timeout: 30_000, every: 200 });
+  }, { every: 200 });
   await once(all);
   await noGaps();
 });

@@ -36,7 +36,7 @@ function firsts(messages) {
 const told = (quote, what) => waitUntil(`${quote.service}: ${what}`, async () => {
   const found = firsts(await eventsOf(quote)).map(({ data }) => data.state).join(' ');
   return found === what;
-}, { timeout: 15_000 });
+});
 
 test('the life of a payment as CloudEvents', async () => {
   const payd = await stand.payd('life');
@@ -112,7 +112,7 @@ test('the bus away: payments go on, and afterwards every event comes, in order',
   await stand.chain.mine(1);
   for (const quote of quotes) await stand.inState(payd, quote, 'confirmed');
   assert.ok(waiting() >= 8);
-  await waitUntil('the gauge to show it', async () => (await payd.metric('octroi_payd_event_outbox_rows')) >= 8, { timeout: 15_000 });
+  await waitUntil('the gauge to show it', async () => (await payd.metric('octroi_payd_event_outbox_rows')) >= 8);
   // Nobody is to blame while the server is away.
   assert.equal(waiting('attempts > 1'), 0);
   await stand.nats.start();

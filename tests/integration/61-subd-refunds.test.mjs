@@ -53,7 +53,7 @@ class Slot {
   }
 
   heard(payment) {
-    return waitUntil(`subd to apply ${payment.state} of seq ${payment.seq}`, () => told.find((t) => t.payment_id === payment.id && t.revision === payment.revision), { timeout: 60_000 });
+    return waitUntil(`subd to apply ${payment.state} of seq ${payment.seq}`, () => told.find((t) => t.payment_id === payment.id && t.revision === payment.revision));
   }
 
   record() {
@@ -139,7 +139,7 @@ test('a refund that no hint told of is found', async () => {
   const slot = new Slot();
   await slot.move(slot.add('seen'), 'confirmed');
   slot.set(slot.payments[0], 'refunded');
-  await waitUntil('the sweep', async () => (await slot.record()).state === 'suspended', { timeout: 25_000 });
+  await waitUntil('the sweep', async () => (await slot.record()).state === 'suspended');
 });
 
 // A payment's own revisions come in their order (subd reads the row as it is), those of different payments in any.

@@ -100,7 +100,7 @@ export class Buyer {
         onState(body);
       }
       return status === 200 && body.state === state && body;
-    }, { timeout: 60_000, every: 100 });
+    }, { every: 100 });
   }
 
   async signIn(service = 'api') {

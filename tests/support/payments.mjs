@@ -123,7 +123,7 @@ ${more}
     return waitUntil(`${quote.service} to be ${state}`, async () => {
       const { body } = await this.get(payd, `/payment/${quote.id}`);
       return body.state === state && body;
-    }, { timeout: 15_000 });
+    });
   }
 
   activate(quote, revision) {

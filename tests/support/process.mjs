@@ -11,13 +11,22 @@ export const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
+async function within(ms, what, promise) {
+  let late;
+  try {
+    return await Promise.race([promise, new Promise((resolve, reject) => { late = setTimeout(reject, ms, new Error(`no answer about ${what}`)); })]);
+  } finally {
+    clearTimeout(late);
+  }
+}
+
 // Asks until it is truthy; an exception counts as not yet. The limit only bounds a failure, it is not a measurement.
-export async function waitUntil(what, ask, { timeout = 30_000, every = 25 } = {}) {
+export async function waitUntil(what, ask, { timeout = 60_000, every = 25 } = {}) {
   const end = Date.now() + timeout;
   let last;
   for (;;) {
     try {
-      const value = await ask();
+      const value = await within(Math.max(end - Date.now(), 1000), what, ask());
       if (value) return value;
       last = undefined;
     } catch (error) {
