@@ -33,11 +33,19 @@ static int64_t asked(const struct fees_market *market, int64_t priority)
     return add(add(market->base, market->base), priority);
 }
 
+/* Whether a replacement above it is still within the cap. */
+static bool room(int64_t fee, int64_t cap)
+{
+    return raise(fee, NODES_ASK) <= cap;
+}
+
 bool fees_first(const struct fees_policy *policy, const struct fees_market *market,
                 struct fees *out)
 {
     out->priority_fee = least(market->priority, policy->priority_cap / 2);
     out->max_fee = least(asked(market, out->priority_fee), policy->cap);
+    if (!room(out->max_fee, policy->cap))
+        out->max_fee = policy->cap;
     return market->base <= policy->cap;
 }
 
@@ -55,7 +63,11 @@ bool fees_bump(const struct fees_policy *policy, const struct fees_market *marke
         bumped(old->priority_fee, policy->bump, market->priority, policy->priority_cap);
     out->max_fee =
         bumped(old->max_fee, policy->bump, asked(market, most(out->priority_fee, 0)), policy->cap);
-    return out->priority_fee >= 0 && out->max_fee >= 0;
+    if (out->priority_fee < 0 || out->max_fee < 0)
+        return false;
+    if (!room(out->priority_fee, policy->priority_cap) || !room(out->max_fee, policy->cap))
+        out->max_fee = policy->cap;
+    return true;
 }
 
 int64_t fees_cost_gwei(const struct fees *fees, int64_t gas)

@@ -30,7 +30,9 @@ struct fees {
 bool fees_first(const struct fees_policy *policy, const struct fees_market *market,
                 struct fees *out);
 /* Both grow by `bump` percent or to what the market asks for, whichever is more, up to the caps.
- * False: the caps leave no room for a replacement that nodes would take (10 percent more). */
+ * The last that the caps leave room for offers the whole cap: a tip that cannot grow any more must
+ * not hold the price below what it may be. False: there is no room for one that nodes would take
+ * (10 percent more). */
 bool fees_bump(const struct fees_policy *policy, const struct fees_market *market,
                const struct fees *old, struct fees *out);
 /* gas * max_fee in gwei, rounded up; FEES_MOST where it is more. */

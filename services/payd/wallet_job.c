@@ -20,7 +20,8 @@ static const struct pg_stmt add_stmt = {
     "wallet_job_add",
     "INSERT INTO wallet_job AS j (follower, key, kind, target, data, actor, reason) "
     "VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (follower, key) DO UPDATE SET "
-    "state = 'queued', kind = excluded.kind, target = excluded.target, data = excluded.data, "
+    "state = 'queued', created_at = clock_timestamp(), kind = excluded.kind, target = "
+    "excluded.target, data = excluded.data, "
     "actor = excluded.actor, reason = excluded.reason, error = NULL, attempts = 0, refusals = 0, "
     "nonce = NULL, "
     "tx_hash = NULL, block_number = NULL, block_hash = NULL, reverted = NULL, mined_at = NULL, "

@@ -386,9 +386,14 @@ static bool outbid(struct wallet_work *work, const struct wallet_row *row,
         (struct offer){.nonce = row->nonce, .attempt = newest->attempt + 1, .gas = newest->gas};
     bool possible = work->view.priced && work->view.market.base <= work->policy.cap &&
                     fees_bump(&work->policy, &work->view.market, &newest->fees, &offer->fees);
+    bool paid = !possible || fees_cost_gwei(&offer->fees, offer->gas) <= work->view.balance_gwei;
     if (!possible)
         work->waits[WALLET_WAIT_FEE_CAP] = true;
-    return possible;
+    /* Nodes would not take it, and what they have taken is not offered again once it is replaced.
+     */
+    if (!paid)
+        work->waits[WALLET_WAIT_BALANCE] = true;
+    return possible && paid;
 }
 
 static int follow_sent(struct wallet_work *work, struct wallet_row *row, struct err *err)

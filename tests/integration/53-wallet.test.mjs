@@ -338,6 +338,43 @@ test('a wallet without gas waits, says so, and goes on when it is funded', async
   await noGaps();
 });
 
+test('a replacement that the wallet cannot pay for is not signed: what it could pay for stays', async () => {
+  const service_ = await payd();
+  const price = await priceOfAJob();
+  await chain.rpc('anvil_setBalance', [address, toHex(BigInt(Math.ceil(price * 1.05)) * 10n ** 9n)]);
+  await automine(false);
+  const one = await revoke();
+  const { hash } = await waitUntil('it to be sent', async () => (await attempts(one)).find((tx) => tx.sent_at));
+  await waitUntil('the wait', async () => (await waits(service_, 'balance')) === 1);
+  await chain.rpc('anvil_dropTransaction', [hash]);
+  await waitUntil('it to be sent again', async () => (await used('pending')) === (await used()) + 1);
+  assert.equal((await attempts(one)).length, 1);
+  await chain.rpc('anvil_setBalance', [address, '0x56bc75e2d63100000']);
+  await waitUntil('a replacement', async () => (await attempts(one)).length > 1);
+  await automine(true);
+  await mine();
+  await done(one);
+  await once([one]);
+});
+
+test('what has failed and is asked for again is as old as the last time', async () => {
+  const service_ = await payd();
+  const ask = () => payments.adminsvc.request('octroi.v1.admin.payd.withdraw', { actor: 'key_1', reason: 'test', token: payments.deployment.token, fees: false, key: 'again' });
+  await ask();
+  const [{ key }] = await waitUntil('it to fail', async () => {
+    const found = await rows("select key from payments.wallet_job where state = 'failed' and key like 'withdraw:%:again'");
+    return found.length === 1 && found;
+  });
+  await service_.stop();
+  await sql.run(`update payments.wallet_job set created_at = clock_timestamp() - interval '40 days' where key = '${key}'`);
+  door.watch = async (phase, methods) => !methods.includes('eth_estimateGas');
+  const again = await payd('again');
+  await ask();
+  await inState({ key }, 'queued');
+  await waitUntil('its age', async () => (await again.metric('octroi_payd_wallet_jobs', 'queued')) === 1);
+  assert.ok((await again.metric('octroi_payd_wallet_oldest_seconds')) < 3600);
+});
+
 test('a reorganisation takes it off the chain: it is sent again, also when it was done', async () => {
   await payd('payd', { bumpAfter: '1500ms' });
   const one = await revoke();

@@ -24,6 +24,8 @@ static void first_offer(void **state)
         {{10 * GWEI, GWEI / 2}, true, {20 * GWEI + GWEI / 2, GWEI / 2}},
         {{10 * GWEI, 30 * GWEI}, true, {21 * GWEI, GWEI}}, /* half of the tip's cap */
         {{150 * GWEI, GWEI}, true, {200 * GWEI, GWEI}},    /* the cap */
+        {{91 * GWEI, 0}, true, {200 * GWEI, 0}},           /* no room for more below it */
+        {{90 * GWEI, 0}, true, {180 * GWEI, 0}},
         {{200 * GWEI, 0}, true, {200 * GWEI, 0}},
         {{200 * GWEI + 1, 0}, false, {0, 0}},
         {{FEES_MOST, FEES_MOST}, false, {0, 0}},
@@ -55,6 +57,7 @@ static void replacement(void **state)
         {{10, 5}, {180 * GWEI, GWEI}, true, {200 * GWEI, 1150000000}}, /* 11 % to the cap */
         {{10, 5}, {190 * GWEI, GWEI}, false, {0, 0}},                  /* 5 % to the cap */
         {{10, 5}, {GWEI, 1900000000}, false, {0, 0}},                  /* the tip's cap */
+        {{10, 5}, {GWEI, 1700000000}, true, {200 * GWEI, 1955000000}}, /* its last step */
         {{FEES_MOST, FEES_MOST}, {GWEI, GWEI}, true, {200 * GWEI, 2 * GWEI}},
     };
 
@@ -89,7 +92,26 @@ static void every_bump_is_taken_or_refused(void **state)
             now = next;
             assert_true(++rounds < 300);
         }
+        assert_int_equal(now.max_fee, policy.cap);
     }
+}
+
+/* Base fees rise for an hour, tips do not: replacements in the first minutes use up what the tip
+ * may grow by, and the transaction must be one that is mined below the cap all the same. */
+static void a_tip_at_its_cap_does_not_hold_the_price_down(void **state)
+{
+    (void)state;
+    struct fees now, next;
+    struct fees_market market = {GWEI, GWEI};
+    assert_true(fees_first(&policy, &market, &now));
+    while (fees_bump(&policy, &market, &now, &next)) {
+        now = next;
+        market.base += GWEI / 10;
+    }
+    assert_true(market.base < 2 * GWEI);
+    market.base = 150 * GWEI;
+    assert_false(fees_bump(&policy, &market, &now, &next));
+    assert_true(now.max_fee > market.base);
 }
 
 static void cost(void **state)
@@ -108,6 +130,7 @@ int main(void)
         cmocka_unit_test(first_offer),
         cmocka_unit_test(replacement),
         cmocka_unit_test(every_bump_is_taken_or_refused),
+        cmocka_unit_test(a_tip_at_its_cap_does_not_hold_the_price_down),
         cmocka_unit_test(cost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
