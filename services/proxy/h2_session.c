@@ -7,6 +7,9 @@
 #include <string.h>
 
 #define FRAME_ROOM (16384 + 9)
+/* Over what limits.header_bytes lets an origin send and what is added to it: nghttp2 would drop a
+ * longer one without a word. */
+#define SEND_HEAD_MAX (1024 * 1024)
 #define PROTOCOL_RESET(code)                                                                       \
     ((code) != NGHTTP2_NO_ERROR && (code) != NGHTTP2_INTERNAL_ERROR && (code) != NGHTTP2_CANCEL)
 
@@ -391,5 +394,6 @@ __attribute__((constructor)) static void make_callbacks(void)
     nghttp2_option_set_no_auto_window_update(options, 1);
     nghttp2_option_set_no_closed_streams(options, 1);
     nghttp2_option_set_max_outbound_ack(options, 256);
+    nghttp2_option_set_max_send_header_block_length(options, SEND_HEAD_MAX);
     nghttp2_option_set_peer_max_concurrent_streams(options, H2_STREAMS);
 }

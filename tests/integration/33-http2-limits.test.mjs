@@ -1,5 +1,7 @@
 // HTTP/2: what keeps a connection or a stream busy without doing anything with it, and ends that must not cost a request.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import http2 from 'node:http2';
 import { after, afterEach, before, describe, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 
@@ -15,7 +17,9 @@ let port;
 
 before(async () => {
   dir = temporaryDirectory('http2-limits');
-  origin = await answering((request) => ok('x'.repeat(Number(/big=(\d+)/.exec(request.line)?.[1] ?? 2)))).start();
+  const number = (name, { line }) => Number(new RegExp(`${name}=(\\d+)`).exec(line)?.[1] ?? 0);
+  const fields = (count) => Array.from({ length: count }, (_, i) => `X-${i}: ${'v'.repeat(4000)}\r\n`).join('');
+  origin = await answering((request) => ok('x'.repeat(number('big', request) || 2), fields(number('fields', request)))).start();
 });
 
 afterEach(async () => {
@@ -28,7 +32,7 @@ after(async () => {
   removeDirectory(dir);
 });
 
-async function start(timeouts) {
+async function start(timeouts, limits = '') {
   port = await freePort();
   const opsPort = await freePort();
   proxy = await new Service('proxy', {
@@ -37,6 +41,7 @@ async function start(timeouts) {
 listeners: ["127.0.0.1:${port}"]
 workers: "1"
 ops: { address: "127.0.0.1:${opsPort}" }
+limits: { ${limits} }
 timeouts: { drain_delay: 0s, ${timeouts} }
 pools: { it: { backends: ["http://127.0.0.1:${origin.port}"] } }
 routes: [{ path: /, pool: it }]
@@ -114,6 +119,19 @@ describe('idle times', () => {
     client.close();
     plain.close();
   });
+});
+
+test('an answer with a head of 100 KB arrives whole', { timeout: 30_000 }, async () => {
+  await start('shutdown: 2s', 'header_bytes: 128KiB');
+  const client = http2.connect(`http://127.0.0.1:${port}`, { maxHeaderListSize: 1 << 20, maxHeaderListPairs: 500 });
+  try {
+    const request = client.request({ ':path': '/?fields=25' });
+    const [headers] = await once(request, 'response');
+    assert.equal(headers[':status'], 200);
+    for (let i = 0; i < 25; i += 1) assert.equal(headers[`x-${i}`].length, 4000);
+  } finally {
+    client.destroy();
+  }
 });
 
 describe('drain', () => {
