@@ -640,6 +640,12 @@ static enum room_result not_opened(struct exchange *exchange, int error)
     return ROOM_WAIT;
 }
 
+/* Where not, a connection that its origin may be closing just now is not the one to take. */
+static bool can_be_repeated(const struct exchange *exchange)
+{
+    return exchange->idempotent && (exchange->body == BODY_NONE || exchange->replay.keeping);
+}
+
 static enum room_result enter(struct request *request)
 {
     struct exchange *exchange = request->exchange;
@@ -649,8 +655,8 @@ static enum room_result enter(struct request *request)
     exchange->attempt_ns = request->worker->now_ns;
     exchange->connect_ns = exchange->head_ns = -1;
     if (!exchange->fresh)
-        upstream =
-            upstream_take(worker, request->route->pool, exchange->backend, exchange->idempotent);
+        upstream = upstream_take(worker, request->route->pool, exchange->backend,
+                                 can_be_repeated(exchange));
     if (!upstream)
         upstream = upstream_connect(worker, request->route->pool, exchange->backend);
     if (!upstream)

@@ -37,7 +37,7 @@ struct upstream {
 
 /* pool side (upstream_pool.c) */
 struct upstream *upstream_take(struct worker *worker, const struct pool *pool,
-                               struct backend *backend, bool idempotent);
+                               struct backend *backend, bool repeatable);
 /* NULL: at once refused by the system, errno says why. */
 struct upstream *upstream_connect(struct worker *worker, const struct pool *pool,
                                   struct backend *backend);

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* A request that must not be sent twice is not trusted to a connection idle for longer. */
+/* A request that cannot be sent twice is not trusted to a connection idle for longer. */
 #define FRESH_MS 1000
 
 static struct backend_slot *slot_of(const struct upstream *upstream)
@@ -89,7 +89,7 @@ static bool still_there(struct upstream *upstream)
 }
 
 struct upstream *upstream_take(struct worker *worker, const struct pool *pool,
-                               struct backend *backend, bool idempotent)
+                               struct backend *backend, bool repeatable)
 {
     struct upstream *upstream;
     if (pool->config->send_proxy != SEND_PROXY_OFF)
@@ -98,7 +98,7 @@ struct upstream *upstream_take(struct worker *worker, const struct pool *pool,
         upstream_close(upstream);
     if (!upstream)
         return NULL;
-    if (!idempotent && worker_now_ms(worker) - upstream->idle_since_ms >= FRESH_MS)
+    if (!repeatable && worker_now_ms(worker) - upstream->idle_since_ms >= FRESH_MS)
         return NULL;
     unlink_idle(upstream);
     upstream->pool = pool;

@@ -220,6 +220,21 @@ describe('origins that lie', () => {
     wire.close();
   });
 
+  test('what cannot be repeated, a large PUT too, is not trusted to a connection idle for a second', async () => {
+    await serve(async (wire) => {
+      await wire.request();
+      await wire.write(ok('first'));
+      await wire.head();
+      wire.reset();
+    });
+    assert.equal((await ask(port, GET())).status, 200);
+    const since = Date.now();
+    await waitUntil('a second to pass', () => Date.now() - since > 1100);
+    assert.equal(await proxy.metric('octroi_proxy_upstream_connections', 'state="idle"'), 1);
+    const put = await ask(port, `PUT /raw HTTP/1.1\r\nHost: test\r\nContent-Length: 100000\r\n\r\n${'a'.repeat(100_000)}`);
+    assert.equal(put.body.toString(), 'first');
+  });
+
   test('an early answer to an upload reaches the client', async () => {
     await serve(async (wire) => {
       await wire.head();
