@@ -134,7 +134,10 @@ int wallet_node_estimate(struct rpc *rpc, const char *from, const char *to, cons
 {
     AUTO_JSON json_t *result = NULL;
     enum rpc_fault fault;
-    json_t *params = json_pack("[{s:s, s:s, s:s}]", "from", from, "to", to, "data", data);
+    /* Not the pending block, which is what some nodes take: what others have sent may never be
+     * mined. */
+    json_t *params =
+        json_pack("[{s:s, s:s, s:s}, s]", "from", from, "to", to, "data", data, "latest");
     *why = (struct wallet_revert){0};
     if (rpc_call(rpc, "eth_estimateGas", params, &result, &fault, err) == 0)
         return evm_quantity(result, gas) == 0 ? 0 : unreadable(rpc, "eth_estimateGas", err);

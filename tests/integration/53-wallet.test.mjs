@@ -96,6 +96,7 @@ before(async () => {
 
 afterEach(async () => {
   door.watch = null;
+  door.rewrite = (text) => text;
   await payments.stopPayds();
   await automine(true);
 });
@@ -395,6 +396,36 @@ test('a reorganisation takes it off the chain: it is sent again, also when it wa
   await done(one);
   await once([one]);
   await noGaps();
+});
+
+test('no job is done because of what only waits to be mined; what is mined and reverts has failed, and its nonce is used', async () => {
+  const service_ = await payd('payd', { bumpAfter: '20s' });
+  await automine(false);
+  const one = await revoke();
+  const { data } = await job(one);
+  const same = { name: one.name, key: await put('revoke', `${one.name}-same`, data) };
+  await waitUntil('both to be pending', async () => (await used('pending')) === (await used()) + 2);
+  await automine(true);
+  await mine(4);
+  await inState(one, 'done');
+  const row = await inState(same, 'failed');
+  assert.equal(row.error, 'its transaction reverted');
+  assert.equal((await payments.client.getTransactionReceipt({ hash: row.tx_hash })).status, 'reverted');
+  assert.equal(await service_.metric('octroi_payd_wallet_transactions_total', 'reverted'), 1);
+  await once([one]);
+  await noGaps();
+});
+
+test('a chain whose blocks name no base fee: nothing is signed, and it is said', async () => {
+  door.rewrite = (text) => text.replace(/"baseFeePerGas":"0x[0-9a-f]+",?/g, '');
+  const service_ = await payd();
+  const one = await revoke();
+  await waitUntil('the wait', async () => (await waits(service_, 'not-eip1559')) === 1);
+  assert.match((await job(one)).error, /EIP-1559/);
+  assert.equal((await attempts(one)).length, 0);
+  door.rewrite = (text) => text;
+  await done(one);
+  await once([one]);
 });
 
 test('a nonce that something else used: the job takes another one, and the operator hears of it', async () => {

@@ -1,10 +1,12 @@
-// Stands before a node; `watch` is told of each request's methods before and after it is passed on, and may end it (false).
+// Stands before a node; `watch` is told of each request's methods before and after it is passed on, and may end it (false). `rewrite` may change the
+// text of an answer.
 import { createServer } from 'node:http';
 
 export class Door {
   constructor(node) {
     this.node = node;
     this.watch = null;
+    this.rewrite = (text) => text;
   }
 
   async start() {
@@ -23,7 +25,7 @@ export class Door {
     const answer = await (await fetch(this.node, { method: 'POST', headers: { 'content-type': 'application/json' }, body })).text();
     if ((await this.watch?.('after', methods)) === false) return request.socket.destroy();
     response.writeHead(200, { 'content-type': 'application/json' });
-    return response.end(answer);
+    return response.end(this.rewrite(answer));
   }
 
   stop() {
