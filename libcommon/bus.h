@@ -63,6 +63,8 @@ int bus_msg_reply(struct bus_msg *msg, const void *data, size_t len, struct err 
  * ack_wait. */
 void bus_msg_ack(struct bus_msg *msg);
 void bus_msg_nak(struct bus_msg *msg, int64_t delay_ms);
+/* How often it was delivered, this time included; 0: not known. */
+int64_t bus_msg_deliveries(const struct bus_msg *msg);
 
 /* Delivers `subject` (wildcards allowed) to the handler; with a queue, each message to one member.
  * Works while disconnected: it is established on connect. */

@@ -161,6 +161,22 @@ static void answer_delivery(struct bus_msg *msg, const char *text)
         return;
 }
 
+/* $JS.ACK.[domain.account.]stream.consumer.deliveries. and four or more numbers (NATS ADR-15). */
+int64_t bus_msg_deliveries(const struct bus_msg *msg)
+{
+    const char *reply = natsMsg_GetReply(msg->msg), *at = reply;
+    size_t dots = 0;
+    if (reply == NULL || strncmp(reply, "$JS.ACK.", 8) != 0)
+        return 0;
+    for (const char *c = reply; *c != '\0'; c++)
+        dots += *c == '.' ? 1 : 0;
+    for (size_t skip = dots > 8 ? 6 : 4; skip > 0 && at != NULL; skip--) {
+        at = strchr(at, '.');
+        at = at == NULL ? NULL : at + 1;
+    }
+    return at == NULL ? 0 : strtoll(at, NULL, 10);
+}
+
 void bus_msg_ack(struct bus_msg *msg)
 {
     answer_delivery(msg, "+ACK");

@@ -1,5 +1,5 @@
-/* Activation: reads the payment that a hint names, applies it, and tells payd. A hint is acked only
- * after payd has said ok; the sweep finds what no hint told of, so a lost one only delays. */
+/* Activation: reads the payment that a hint names, applies it, and tells payd. payd repeats a hint
+ * until it has an answer, and the sweep finds what no hint told of, so a lost one only delays. */
 #include "services/subd/payments.h"
 
 #include "libcommon/client/chain_client.h"
@@ -14,6 +14,7 @@
 #define SWEEP_MS      10000
 #define SWEEP_SOON_MS 1000
 #define RETRY_MS      1000
+#define DELIVERIES    5 /* of one hint; then payd's next one and the sweep try it again */
 #define TELL_MS       5000
 #define ACK_WAIT_MS   30000
 
@@ -141,8 +142,12 @@ static void on_hint(void *ctx, struct bus_msg *msg)
     if (activate(payments, &hint, &err)) {
         log_warn("payment is not activated yet", LOG_STR(PAYMENT, hint.payment_id),
                  LOG_INT(REVISION, hint.revision), LOG_STR(ERROR, err.msg));
-        bus_msg_nak(msg, RETRY_MS);
-        return;
+        /* payd repeats the hint until it has an answer: what cannot be applied would pile up until
+         * the consumer takes no others. */
+        if (bus_msg_deliveries(msg) < DELIVERIES) {
+            bus_msg_nak(msg, RETRY_MS);
+            return;
+        }
     }
     bus_msg_ack(msg);
 }

@@ -3,6 +3,8 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
 
+import { serviceId } from '../../contracts/script/terms.mjs';
+import { Bus } from '../support/bus.mjs';
 import { waitUntil } from '../support/process.mjs';
 import { Player } from '../support/schedule.mjs';
 import { Simulation, UNKNOWN_PLAN, World } from '../support/simulation.mjs';
@@ -21,8 +23,8 @@ afterEach(async () => {
 
 after(() => simulation?.stop());
 
-async function inhabit(seed) {
-  world = new World(simulation, seed, { settings, instances: ['a'] });
+async function inhabit(seed, more) {
+  world = new World(simulation, seed, { settings, instances: ['a'], ...more });
   await world.start();
   player = new Player(world, { seed, ops: [] });
   return world.payds[0].ready();
@@ -84,6 +86,25 @@ test('what was paid in a token that was listed too late is activated once it is 
   await waitUntil('them to be judged anew', async () => (await states(first, renewal, unsold, other, alone)).join() === 'activated,activated,rejected,rejected,activated', { timeout: 60_000 });
   const granted = await simulation.sql.rows(`select payment_id, state from subscriptions.subscription where contract = '${world.chain.contract}'`);
   assert.deepEqual(granted.map(({ payment_id: id, state }) => `${id} ${state}`).sort(), [`${renewal} active`, `${alone} active`].sort());
+});
+
+// Each repetition of its hint was delivered again each second for a day, until nothing else was.
+test('a payment that cannot be activated does not pile up hints, and is activated when it can be', { timeout: 120_000 }, async () => {
+  await inhabit(5904, { relay: { retry_min: '100ms', retry_max: '300ms' } });
+  const [payd] = world.payds;
+  const slot = world.slots.find(({ serviceId: id }) => id === serviceId('stream'));
+  await simulation.sql.run(`delete from quotes.service_v1 where name = 'stream'`);
+  world.chain.mine([player.newPayment(undefined, slot)]);
+  world.chain.mine();
+  const published = () => payd.metric('octroi_payd_hints_total', 'published');
+  await waitUntil('the hint to be repeated', async () => (await published()) >= 40, { timeout: 60_000 });
+  const tester = await new Bus({ port: simulation.nats.port, user: 'tester', password: 'tester' }).connect();
+  const { num_ack_pending: pending } = await tester.request('$JS.API.CONSUMER.INFO.OCTROI_PAYMENTS.subd', {});
+  tester.close();
+  await simulation.sql.run(`insert into quotes.service_v1 values ('${serviceId('stream')}', 'stream')`);
+  await settle();
+  assert.equal(world.counts.activated, 1);
+  assert.ok(pending < 25, `${pending} of ${await published()} hints are delivered again and again`);
 });
 
 test('an endpoint that leads to another chain takes nothing back', { timeout: 120_000 }, async () => {

@@ -79,8 +79,7 @@ export class Player {
     return chain.quote({ ...slot, token, fields: { start, expiry: chain.now + 86_400 * random.between(1, 30), paid, plan, seq } });
   }
 
-  newPayment(slots = this.chain.head.slots) {
-    const slot = this.random.pick(this.world.slots);
+  newPayment(slots = this.chain.head.slots, slot = this.random.pick(this.world.slots)) {
     this.touch(slot);
     const seq = (slots.get(`${slot.subscriber}|${slot.serviceId}`)?.seq ?? 0n) + 1n;
     return this.chain.payTx(this.quote(slot, seq));
