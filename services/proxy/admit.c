@@ -168,19 +168,23 @@ static const char *set_target(struct exchange *exchange)
     h2o_iovec_t target = http1_slice(&exchange->head, exchange->head.target);
     h2o_iovec_t authority = {NULL, 0};
     unsigned port = 0;
+    bool options = h2o_memis(exchange->method.base, exchange->method.len, "OPTIONS", 7);
+    bool asterisk = target.len == 1 && target.base[0] == '*';
     const char *why = NULL;
-    if (target.len == 1 && target.base[0] == '*') {
-        if (!h2o_memis(exchange->method.base, exchange->method.len, "OPTIONS", 7))
-            return "the target * is for OPTIONS only";
-        exchange->path = target;
-        exchange->query = h2o_iovec_init("", 0);
-        return set_host(exchange, authority, port);
-    }
-    if (target.base[0] != '/')
+    if (asterisk && !options)
+        return "the target * is for OPTIONS only";
+    if (!asterisk && target.base[0] != '/')
         why = split_absolute(&target, &authority, &port);
     if (!why)
         why = set_host(exchange, authority, port);
-    return why ? why : set_path(exchange, target);
+    if (why)
+        return why;
+    /* An absolute form with nothing behind its authority is the same (RFC 9112 section 3.2.4). */
+    if (!asterisk && !(options && target.len == 0))
+        return set_path(exchange, target);
+    exchange->path = h2o_iovec_init("*", 1);
+    exchange->query = h2o_iovec_init("", 0);
+    return NULL;
 }
 
 static bool take_slot(struct exchange *exchange)

@@ -232,6 +232,9 @@ describe('what passes', () => {
     for (const [sent, normal] of [['/a/../b', '/b'], ['/%7euser/./x', '/~user/x'], ['//a///b', '/a/b'], ['/a/%2e%2e/%2e%2e/c', '/c'], ['/x%c3%a9?q=%zz/../', '/x%C3%A9?q=%zz/../'], ['/a/b/..', '/a/'], ['http://TEST/abs?x', '/abs?x'], ['http://test?x', '/?x']])
       assert.equal((await ask(port, GET(sent))).json().line, `GET ${normal} HTTP/1.1`);
     assert.equal((await ask(port, 'OPTIONS * HTTP/1.1\r\nHost: test\r\n\r\n')).json().line, 'OPTIONS * HTTP/1.1');
+    assert.equal((await ask(port, 'OPTIONS http://test HTTP/1.1\r\nHost: test\r\n\r\n')).json().line, 'OPTIONS * HTTP/1.1');
+    assert.equal((await ask(port, 'OPTIONS http://test/ HTTP/1.1\r\nHost: test\r\n\r\n')).json().line, 'OPTIONS / HTTP/1.1');
+    assert.equal((await ask(port, 'GET http://test?q HTTP/1.1\r\nHost: test\r\n\r\n')).json().line, 'GET /?q HTTP/1.1');
   });
 
   test('HEAD, 204 and 304 have no body, whatever their headers say', async () => {
