@@ -18,4 +18,4 @@ node script/layout.mjs
 node script/prove.mjs
 "$forge" test --gas-snapshot-emit false --gas-snapshot-check true
 node script/coverage.mjs
-node --test test/checks.test.mjs test/deploy.test.mjs test/deploy-any.test.mjs
+node ../tools/node-tests.mjs 1 10 test/checks.test.mjs test/deploy.test.mjs test/deploy-any.test.mjs

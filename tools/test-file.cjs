@@ -8,11 +8,20 @@ if (process.env.OCTROI_NODE_OPTIONS) process.env.NODE_OPTIONS = process.env.OCTR
 else delete process.env.NODE_OPTIONS;
 delete process.env.OCTROI_NODE_OPTIONS;
 
+// Children that a test started by itself.
+function endChildren() {
+  for (const handle of process._getActiveHandles()) if (handle.pid && typeof handle.kill === 'function') handle.kill('SIGKILL');
+}
+
 after(() => {
   const late = () => {
     process.stderr.write(`left open a minute after the last test: ${process.getActiveResourcesInfo().join(', ')}\n`);
+    endChildren();
     process.exit(1);
   };
   setTimeout(late, 60_000).unref();
 });
-process.once('SIGTERM', () => process.exit(1));
+process.once('SIGTERM', () => {
+  endChildren();
+  process.exit(1);
+});
