@@ -528,7 +528,7 @@ test('origins and clients that do what they like leave no place taken', async ()
   ];
   let calm = false;
   for (const origin of set.list) origin.on = (request, wire) => (calm || random(3) ? ok('well') : whims[random(whims.length)](request, wire));
-  const pool = `backends: [${set.list.map(({ url }) => `{ url: "${url}", max_connections: 4 }`).join(', ')}], max_in_flight: 8, queue: { size: 20, timeout: 300ms }, timeouts: { response_head: 150ms }, retry: { attempts: 3, budget: 100%, base: 2ms }, passive: { failures: 3, eject: 100ms }, circuit_breaker: { failures: 4, open: 100ms, half_open_requests: 2 }, slow_start: 200ms`;
+  const pool = `backends: [${set.list.map(({ url }) => `{ url: "${url}", max_connections: 4 }`).join(', ')}], max_in_flight: 8, queue: { size: 20, timeout: 300ms }, timeouts: { response_head: 600ms }, retry: { attempts: 3, budget: 100%, base: 2ms }, passive: { failures: 3, eject: 100ms }, circuit_breaker: { failures: 4, open: 100ms, half_open_requests: 2 }, slow_start: 200ms`;
   const pools = Object.fromEntries(['round_robin', 'least_connections', 'ip_hash', 'random_two'].map((balance) => [balance, `{ balance: ${balance}, ${pool} }`]));
   const gate = await new Gate({ pools }).start();
   const names = Object.keys(pools);

@@ -25,7 +25,7 @@ before(async () => {
   origin = await new RawOrigin((wire) => handle(wire)).start();
   port = await freePort();
   const opsPort = await freePort();
-  const pool = (more = '') => `{ backends: ["http://127.0.0.1:${origin.port}"], timeouts: { response_head: 10s, body_idle: 4s }${more} }`;
+  const pool = (more = '', idleFor = '30s') => `{ backends: ["http://127.0.0.1:${origin.port}"], timeouts: { response_head: 30s, body_idle: ${idleFor}, keepalive_idle: 60s }${more} }`;
   proxy = await new Service('proxy', {
     dir,
     opsPort,
@@ -33,13 +33,15 @@ before(async () => {
 listeners: [{ address: "127.0.0.1:${port}" }]
 workers: "1"
 ops: { address: "127.0.0.1:${opsPort}" }
-timeouts: { drain_delay: 0s, shutdown: 1s, request_body_idle: 4s, response_write_idle: 10s }
+timeouts: { drain_delay: 0s, shutdown: 1s, request_body_idle: 8s, response_write_idle: 60s }
 pools:
   plain: ${pool()}
+  hasty: ${pool('', '1s')}
   kept: ${pool(', retry: { buffer: 4MiB }')}
 routes:
   - { path: /, pool: plain }
   - { path: /kept, pool: kept }
+  - { path: /hasty, pool: hasty }
   - { path: /limited, pool: plain, limits: { body_bytes: 1MiB } }
 `,
   }).start();
@@ -281,7 +283,7 @@ describe('who is slow', () => {
       wire.write(block.subarray(0, 8 * MB));
     });
     const wire = await connect(port);
-    wire.write(GET());
+    wire.write(GET('/hasty'));
     await wire.head();
     assert.equal(hash(await wire.rest()), hash(block.subarray(0, 8 * MB)));
   });
