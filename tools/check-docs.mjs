@@ -100,6 +100,17 @@ function commands(file, text) {
   }
 }
 
+// The subjects of the bus: those of the page are in the sources, those of the protocol's headers on the page.
+function subjects() {
+  for (const [, name] of events.matchAll(/^ {2}"?(octroi\.v1\.[^:"]+)"?:$/gm)) {
+    const fixed = name.startsWith('octroi.v1.events.') ? 'octroi.v1.events.' : name.split('{')[0];
+    if (!sources.includes(`"${fixed}`)) wrong.push(`docs/asyncapi.yaml: no subject ${name}`);
+  }
+  const protocol = files.filter((file) => /^libcommon\/proto\/.*\.h$/.test(file)).map(read).join('\n');
+  for (const [, name] of protocol.matchAll(/"(octroi\.v1\.[a-z.-]+)"/g)) if (!events.includes(name)) wrong.push(`docs/asyncapi.yaml: without ${name}`);
+}
+
+subjects();
 for (const file of documents) {
   const text = read(file);
   links(file, text);
