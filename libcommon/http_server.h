@@ -44,6 +44,9 @@ struct http_server_options {
     struct http_store *store; /* NULL: no route has HTTP_IDEMPOTENT */
     /* Told of each answer, for metrics; may be NULL. */
     void (*observe)(void *ctx, const struct http_route *route, unsigned status, double seconds);
+    /* Whose handler is run where no route matches; it refuses with http_unmatched(). NULL: that is
+     * answered at once. */
+    const struct http_route *unmatched;
 };
 
 int http_server_start(const struct http_server_options *options, struct http_server **out,
@@ -62,6 +65,8 @@ const char *http_param(const struct http_request *request,
 const char *http_query(const struct http_request *request, const char *name);  /* NULL: absent */
 const char *http_header(const struct http_request *request, const char *name); /* NULL: absent */
 const char *http_request_id(const struct http_request *request);
+/* Why no route matches: not-found or method-not-allowed (Allow is added). */
+enum problem http_unmatched(const struct http_request *request);
 /* The client: X-Forwarded-For's last entry where the peer is a trusted proxy, else the peer. */
 const char *http_client(const struct http_request *request);
 const char *http_body(const struct http_request *request, size_t *len); /* NUL-terminated */

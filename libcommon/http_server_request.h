@@ -48,8 +48,9 @@ struct http_request {
     char idempotency_key[HTTP_HEX_LEN + 1];
     char fingerprint[HTTP_HEX_LEN + 1];
 
-    bool cors;      /* some route of this path answers browsers of any origin */
-    bool suspended; /* handed to a worker */
+    enum problem unmatched; /* why the route is options->unmatched; PROBLEM_NONE: it is another */
+    bool cors;              /* some route of this path answers browsers of any origin */
+    bool suspended;         /* handed to a worker */
     int64_t started_ns;
     struct http_request *next; /* in the queue of workers */
 };

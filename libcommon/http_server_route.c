@@ -62,6 +62,19 @@ static void answer_options(struct http_request *request, const char *methods)
     http_reply_text(request, 204, NULL, "", 0);
 }
 
+/* True: a handler of the server's owner answers. */
+static bool hand_over(struct http_request *request, enum problem problem)
+{
+    request->unmatched = problem;
+    request->route = request->options->unmatched;
+    return request->route != NULL;
+}
+
+enum problem http_unmatched(const struct http_request *request)
+{
+    return request->unmatched;
+}
+
 void http_route_find(struct http_request *request)
 {
     AUTO_BUF struct buf methods = {0};
@@ -78,14 +91,15 @@ void http_route_find(struct http_request *request)
     if (request->route != NULL)
         return;
     if (methods.len == 0) {
-        http_reply_problem(request, PROBLEM_NOT_FOUND, "there is nothing at this path");
+        if (!hand_over(request, PROBLEM_NOT_FOUND))
+            http_reply_problem(request, PROBLEM_NOT_FOUND, "there is nothing at this path");
         return;
     }
     buf_puts(&methods, ", OPTIONS");
     http_reply_header(request, "Allow", methods.data);
     if (strcmp(request->method, "OPTIONS") == 0)
         answer_options(request, methods.data);
-    else
+    else if (!hand_over(request, PROBLEM_METHOD_NOT_ALLOWED))
         http_reply_problem(request, PROBLEM_METHOD_NOT_ALLOWED, "this path answers %s",
                            methods.data);
 }

@@ -257,6 +257,21 @@ CALL(post_withdrawal, "withdrawal.create", KEYS_OPERATOR, treasury_withdrawal)
 CALL(get_audit, "audit.list", KEYS_OPERATOR, list_audit)
 CALL(get_verify, "audit.verify", KEYS_OPERATOR, verify_audit)
 
+/* What there is not is tried by somebody all the same. */
+static void refuse_unmatched(struct call *call)
+{
+    enum problem problem = http_unmatched(call->request);
+    call_target(call, http_path(call->request));
+    call->detail = json_pack("{s:s}", "method", http_method(call->request));
+    call_refuse(call, problem,
+                problem == PROBLEM_NOT_FOUND ? "there is nothing at this path"
+                                             : "this path answers what Allow names");
+}
+
+CALL(any_unmatched, "unknown", KEYS_VIEWER, refuse_unmatched)
+
+static const struct http_route unmatched = {"*", "none", any_unmatched, HTTP_NO_STORE, BODY_MAX};
+
 static const struct http_route routes[] = {
     {"GET", "/admin/v1/keys", get_keys, HTTP_NO_STORE, 0},
     {"POST", "/admin/v1/keys", post_key, HTTP_NO_STORE, BODY_MAX},
@@ -294,6 +309,7 @@ int api_start(struct adminsvc *admin, struct err *err)
         .route_count = ARRAY_LEN(routes),
         .ctx = admin,
         .observe = observe,
+        .unmatched = &unmatched,
     };
     return http_server_start(&options, &admin->http, err);
 }

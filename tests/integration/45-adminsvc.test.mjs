@@ -193,6 +193,18 @@ test('subscriptions are filtered, and paged without a gap or a repeat', async ()
   await must(404, 'GET', `/subscriptions/${sub(9999)}`);
 });
 
+test('what there is not is refused to who has a key, and recorded for all', async () => {
+  await must(404, 'GET', '/nothing');
+  const wrong = await call('PUT', '/keys', { body: { label: 'x' } });
+  assert.equal(wrong.status, 405);
+  assert.match(wrong.headers.get('allow'), /GET.*POST/);
+  await must(401, 'GET', '/secret', { key: 'octroi_0', ip: '203.0.113.77' });
+  const written = rows("action = 'unknown'").map(({ status, problem, target, detail }) => [status, problem, target, detail && JSON.parse(detail).method]);
+  assert.deepEqual(written.slice(0, 2), [[404, 'not-found', '/admin/v1/nothing', 'GET'], [405, 'method-not-allowed', '/admin/v1/keys', 'PUT']]);
+  assert.deepEqual(rows("action = 'unknown' and client = '203.0.113.77'").map(({ status, actor }) => [status, actor]), [[401, '']]);
+  assert.equal((await must(200, 'GET', '/audit/verify')).ok, true);
+});
+
 test('each parameter is checked and named', async () => {
   const audit = (await must(200, 'GET', '/audit?limit=1')).next_cursor;
   const bad = [
