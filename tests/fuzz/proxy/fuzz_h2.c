@@ -25,6 +25,7 @@ static const struct metric_desc metrics_table[STATS_COUNT] = {
 };
 static struct worker worker;
 static struct worker_private priv;
+static struct proxy proxy;
 static struct proxy_config config;
 static struct generation generation = {.config = &config};
 static struct grave *graves;
@@ -212,6 +213,7 @@ static void set_up(void)
     worker.loop = h2o_evloop_create();
     worker.priv = &priv;
     priv.worker = &worker;
+    priv.proxy = &proxy;
     priv.generation = &generation;
     priv.limits = (struct http1_limits){.head_bytes = 2048, .fields = 32, .target_bytes = 512};
     priv.buffer = mem_alloc(WORKER_BUFFER);
@@ -259,6 +261,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds))
         return 0;
     size_t step = 1 + (size_t)data[0] * 16;
+    atomic_store(&proxy.draining, data[0] % 8 == 1); /* it came late */
     h2_new(&worker, (struct io){.fd = fds[0]}, &peer, H2_PREFACE, H2_PREFACE_LEN);
     for (size_t at = 1; at < size; at += step) {
         ssize_t sent = send(fds[1], data + at, size - at < step ? size - at : step, MSG_NOSIGNAL);
