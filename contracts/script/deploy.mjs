@@ -11,21 +11,21 @@ import { transactionReceipt } from './transaction.mjs';
 import { tell, verify } from './verify.mjs';
 
 const RPC_PATIENCE_MS = 30_000;
-const RECEIPT_PATIENCE_MS = 300_000;
-const GAS_OF_ALL = 6_500_000n;
+const GAS_OF_ALL = 7_500_000n;
 
 // PUSH0, TSTORE and MCOPY (Cancun), then RETURN of nothing: a chain without them answers with an error.
 const NEEDS_CANCUN = '0x5f5f5d5f5f5f5e5f5ff3';
 
-async function chainId(client) {
+// Of every endpoint that answers: reads go to the next one where one fails, which must not lead to another chain.
+async function chainId(urls) {
   const deadline = Date.now() + RPC_PATIENCE_MS;
   for (let pause = 50; ; pause = Math.min(pause * 2, 2000)) {
-    try {
-      return await client.getChainId();
-    } catch {
-      if (Date.now() + pause > deadline) throw new Refusal('OCTROI_RPC_URL does not answer');
-      await sleep(pause);
-    }
+    const answers = await Promise.all(urls.map((url) => reader([url]).getChainId().catch(() => null)));
+    const ids = new Set(answers.filter((id) => id !== null));
+    if (ids.size > 1) throw new Refusal(`the endpoints of OCTROI_RPC_URL are of different chains: ${[...ids].join(', ')}`);
+    if (ids.size === 1) return ids.values().next().value;
+    if (Date.now() + pause > deadline) throw new Refusal('OCTROI_RPC_URL does not answer');
+    await sleep(pause);
   }
 }
 
@@ -94,17 +94,26 @@ class Steps {
     writeJson(this.file, { chain_id: this.chain, deployer: this.config.account.address, steps: this.done });
   }
 
-  async receiptOf(hash) {
-    return transactionReceipt(this.client, hash, { confirmations: this.config.confirmations, timeout: RECEIPT_PATIENCE_MS });
+  async receiptOf(name, hash) {
+    const { confirmations, patience } = this.config;
+    try {
+      return await transactionReceipt(this.client, hash, { confirmations, timeout: patience * 1000 });
+    } catch (error) {
+      if (error.code !== 'ETIMEDOUT') throw error;
+      throw new Refusal(`${name}: ${error.message}. Run this again to go on; where blocks come only with transactions, OCTROI_DEPLOY_CONFIRMATIONS must be 1`);
+    }
   }
 
   // A transaction of an earlier run may be mined by now, be still under way, or be gone with its chain.
   async found(step, name, args) {
     const entry = this.done[step];
     if (!entry || entry.args !== JSON.stringify(args)) return null;
-    const known = await this.client.getTransaction({ hash: entry.hash }).catch(() => null);
+    const known = await this.client.getTransaction({ hash: entry.hash }).catch((error) => {
+      if (error.name === 'TransactionNotFoundError') return null;
+      throw error;
+    });
     if (!known) return null;
-    const receipt = await this.receiptOf(entry.hash);
+    const receipt = await this.receiptOf(name, entry.hash);
     if (receipt.status !== 'success') return null;
     return isCodeOf(name, await this.client.getCode({ address: receipt.contractAddress })) ? receipt : null;
   }
@@ -115,7 +124,7 @@ class Steps {
       const cap = this.config.maxFeePerGas ? { maxFeePerGas: this.config.maxFeePerGas } : {};
       const hash = await this.wallet.deployContract({ ...artifact(name), args, ...cap });
       this.keep(step, { hash, args: JSON.stringify(args) });
-      receipt = await this.receiptOf(hash);
+      receipt = await this.receiptOf(name, hash);
       if (receipt.status !== 'success') throw new Refusal(`deployment of ${name} reverted in ${hash}`);
     }
     console.log(`${name} ${getAddress(receipt.contractAddress)} (${receipt.transactionHash}, gas ${receipt.gasUsed})`);
@@ -148,7 +157,7 @@ async function deploy(steps, { setup, tokens }) {
 async function main() {
   const config = await deploySettings();
   const client = reader(config.urls);
-  const id = await chainId(client);
+  const id = await chainId(config.urls);
   if (config.chain !== null && config.chain !== id) throw new Refusal(`OCTROI_CHAIN_ID is ${config.chain}, and the endpoint is of chain ${id}`);
   const found = readIfThere(config.file);
   if (found && (await stands(client, id, found, config.file))) {

@@ -80,7 +80,8 @@ export async function deployer() {
 }
 
 function tokens() {
-  const list = (process.env.OCTROI_TOKENS || 'dev').split(',').map((entry) => entry.trim());
+  if (!process.env.OCTROI_TOKENS) throw new Refusal('OCTROI_TOKENS must be set: addresses by commas; dev is a token that anybody mints, for a development chain');
+  const list = process.env.OCTROI_TOKENS.split(',').map((entry) => entry.trim());
   const read = list.map((entry) => (entry === 'dev' ? entry : address('each of OCTROI_TOKENS', entry)));
   if (read.length > MAX_TOKENS) throw new Refusal(`OCTROI_TOKENS must name at most ${MAX_TOKENS} tokens`);
   if (new Set(read).size !== read.length) throw new Refusal('OCTROI_TOKENS names a token twice');
@@ -108,6 +109,7 @@ export async function deploySettings() {
     file: deploymentFile(),
     chain: chainExpected(),
     confirmations: Number(whole('OCTROI_DEPLOY_CONFIRMATIONS', '1', 1000)),
+    patience: Number(whole('OCTROI_DEPLOY_PATIENCE', '300', 86_400)), // seconds for each transaction
     maxFeePerGas: whole('OCTROI_DEPLOY_MAX_FEE_PER_GAS', '0', 10 ** 15), // wei; 0: what the node proposes
     tokens: tokens(),
     setup: {

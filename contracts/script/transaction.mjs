@@ -12,7 +12,10 @@ export async function transactionReceipt(client, hash, { confirmations = 1, time
     });
     if (receipt && confirmations <= 1) return receipt;
     if (receipt && (await client.getBlockNumber({ cacheTime: 0 })) - receipt.blockNumber + 1n >= confirmations) return receipt;
-    if (Date.now() > end) throw new Error(`${hash} ${receipt ? 'has too few confirmations' : 'is not mined'} after ${timeout / 1000} s`);
+    if (Date.now() > end) {
+      const message = `${hash} ${receipt ? 'has too few confirmations' : 'is not mined'} after ${timeout / 1000} s`;
+      throw Object.assign(new Error(message), { code: 'ETIMEDOUT' });
+    }
     await sleep(Math.min(client.pollingInterval, 1000));
   }
 }

@@ -72,6 +72,7 @@ run('upgrade', async () => {
   if (preparing) {
     const data = encodeFunctionData({ abi, functionName: 'upgradeToAndCall', args: [implementation, '0x'] });
     console.log(`to ${deployment.contract}, from ${admin}: ${data}`);
+    console.log(`once that is done, put ${implementation} into ${file} as implementation`);
     return;
   }
 

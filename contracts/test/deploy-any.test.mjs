@@ -54,6 +54,7 @@ async function script(name, changes, { onOutput } = {}) {
     OCTROI_FEE_BPS: '250',
     OCTROI_FEE_RECIPIENT: admin.address,
     OCTROI_DEPLOY_MAX_FEE_PER_GAS: '50000000000',
+    OCTROI_TOKENS: 'dev',
     ...changes,
   };
   const run = promisify(execFile)(process.execPath, [join(ROOT, `contracts/script/${name}.mjs`)], { env: { ...process.env, ...environment } });
@@ -87,6 +88,7 @@ test('what would fail later is refused before anything is spent', async () => {
     [{ OCTROI_CHAIN_ID: '1' }, /OCTROI_CHAIN_ID is 1, and the endpoint is of chain 4441/],
     [{ OCTROI_DEPLOYER_KEY: poor }, /has 0, and about .* is needed/],
     [{ OCTROI_TOKENS: payee.address }, /there is no contract at/],
+    [{ OCTROI_TOKENS: '' }, /OCTROI_TOKENS must be set/],
     [{ OCTROI_RPC_URL: 'ws://127.0.0.1:1' }, /OCTROI_RPC_URL must hold/],
     [{ OCTROI_DEPLOY_CONFIRMATIONS: 'many' }, /OCTROI_DEPLOY_CONFIRMATIONS/],
     [{ OCTROI_DEPLOYER_KEYSTORE: file('no-keystore'), OCTROI_DEPLOYER_PASSWORD_FILE: '/dev/null' }, /OCTROI_DEPLOYER_KEYSTORE: the file cannot be read/],
@@ -99,6 +101,45 @@ test('what would fail later is refused before anything is spent', async () => {
   }
   assert.equal(await client.getBlockNumber(), 0n);
   assert.ok(!existsSync(file('refused')));
+});
+
+test('endpoints of different chains are refused, as no call may stray to the other', async () => {
+  const other = await startNode('--chain-id', '4442');
+  const { code, said } = await script('deploy', { OCTROI_RPC_URL: `${url},${other}`, OCTROI_DEPLOYMENT_FILE: file('strayed') });
+  assert.equal(code, 1, said);
+  assert.match(said, /the endpoints of OCTROI_RPC_URL are of different chains: 444\d, 444\d/);
+});
+
+test('where no block follows by itself it says what it waited for, and the next run goes on', async () => {
+  const waiting = { OCTROI_DEPLOY_CONFIRMATIONS: '3', OCTROI_DEPLOY_PATIENCE: '1', OCTROI_DEPLOYMENT_FILE: file('waiting') };
+  const first = await script('deploy', waiting);
+  assert.equal(first.code, 1, first.said);
+  const [, hash] = first.said.match(/DevStablecoin: (0x\w+) has too few confirmations after 1 s\. .*OCTROI_DEPLOY_CONFIRMATIONS must be 1/);
+  const second = await script('deploy', { ...waiting, OCTROI_DEPLOY_CONFIRMATIONS: '1' });
+  assert.equal(second.code, 0, second.said);
+  assert.match(second.said, new RegExp(`^DevStablecoin \\S+ \\(${hash}`, 'm'));
+});
+
+test('an endpoint that fails is not taken for one that does not know the transaction', async () => {
+  const lost = createServer(async (request, response) => {
+    let body = '';
+    for await (const chunk of request) body += chunk;
+    if (body.includes('eth_getTransactionByHash')) return response.writeHead(503).end();
+    const answer = await fetch(url, { method: 'POST', body, headers: { 'content-type': 'application/json' } });
+    return response.writeHead(200, { 'content-type': 'application/json' }).end(await answer.text());
+  });
+  await new Promise((resolve) => lost.listen(0, '127.0.0.1', resolve));
+  try {
+    const changes = { OCTROI_DEPLOYMENT_FILE: file('lost') };
+    await script('deploy', changes, { onOutput: (text, child) => text.includes('Octroi 0x') && child.kill('SIGKILL') });
+    const nonce = await client.getTransactionCount({ address: account.address });
+    const { code } = await script('deploy', { ...changes, OCTROI_RPC_URL: `http://127.0.0.1:${lost.address().port}` });
+    assert.equal(code, 1);
+    assert.equal(await client.getTransactionCount({ address: account.address }), nonce, 'nothing was deployed again');
+  } finally {
+    lost.close();
+    lost.closeAllConnections();
+  }
 });
 
 test('a chain before Cancun is refused', async () => {
