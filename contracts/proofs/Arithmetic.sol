@@ -72,38 +72,43 @@ contract LedgerProof {
         assert(uint256(current) + amount + previous + settled <= type(uint72).max);
     }
 
-    /// A refund takes what it says and no more than is there, and lacks only what is nowhere.
-    function drawingTakesExactly(uint72 current, uint72 previous, uint72 settled, uint64 amount) external pure {
-        (uint72 c, uint72 p, uint72 s, uint256 missing) = LedgerLib.drawn(current, previous, settled, amount);
+    /// A refund takes what it says: first what has left escrow, then what is the grant's own there, and no more.
+    function drawingTakesExactly(uint72 current, uint72 previous, uint72 settled, uint72 own, uint64 amount)
+        external
+        pure
+    {
+        require(own <= uint256(current) + previous);
+        (uint72 c, uint72 p, uint72 s, uint256 missing) =
+            LedgerLib.drawn(current, previous, settled, own, amount);
         assert(missing <= amount);
         uint256 taken = amount - missing;
         assert(LedgerLib.sum(c, p, s) + taken == LedgerLib.sum(current, previous, settled));
-        assert(missing == 0 || LedgerLib.sum(c, p, s) == 0);
         assert(c <= current && p <= previous && s <= settled);
+        assert(uint256(c) + p + own >= uint256(current) + previous);
+        assert(missing == 0 || (s == 0 && taken == uint256(settled) + own));
     }
 
-    /// The theorem at LedgerLib.drawn: where escrow covers the refundable payments P and C of both epochs, and a
-    /// refund exceeds its payment by no more than has left escrow, escrow covers the others.
+    /// The theorem at LedgerLib.drawn: where escrow covers the stakes P and C of both epochs, a refund of a grant
+    /// that has a part in each leaves it covering the others', and lacks nothing up to that and what has left escrow.
     function drawingKeepsOthersCovered(
         uint72 current,
         uint72 previous,
         uint72 settled,
         uint64 amount,
-        uint64 payment,
-        bool ofThisEpoch,
+        uint72 ownOfPrevious,
+        uint72 ownOfCurrent,
         uint72 ofPrevious,
         uint72 ofCurrent
     ) external pure {
+        require(LedgerLib.fits(current, previous, settled, 0));
         require(current >= ofCurrent);
         require(uint256(current) + previous >= uint256(ofPrevious) + ofCurrent);
-        require(payment <= (ofThisEpoch ? ofCurrent : ofPrevious));
-        require(amount <= uint256(payment) + settled);
-        (uint72 c, uint72 p,, uint256 missing) = LedgerLib.drawn(current, previous, settled, amount);
-        uint256 others = uint256(ofPrevious) + ofCurrent - payment;
-        uint256 othersOfCurrent = ofThisEpoch ? ofCurrent - payment : ofCurrent;
-        assert(missing == 0);
-        assert(c >= othersOfCurrent);
-        assert(uint256(c) + p >= others);
+        require(ownOfPrevious <= ofPrevious && ownOfCurrent <= ofCurrent);
+        uint72 own = ownOfPrevious + ownOfCurrent;
+        (uint72 c, uint72 p,, uint256 missing) = LedgerLib.drawn(current, previous, settled, own, amount);
+        assert(c >= ofCurrent - ownOfCurrent);
+        assert(uint256(c) + p >= uint256(ofPrevious) + ofCurrent - own);
+        assert(missing == 0 || amount > uint256(own) + settled);
     }
 
     /// And an epoch later, it still does: what is refundable then is what was paid in the epoch before.

@@ -17,7 +17,20 @@ struct Ledger {
     uint72 settled;
 }
 
+/// @notice What a grant's own payments have in escrow, written where it carried earlier ones over: one storage word.
+/// @param seq The payment that it was written with; of another it says nothing.
+/// @param epoch The epoch that it stands at.
+/// @param current Paid in this epoch, in the token's smallest units.
+/// @param previous Paid in the epoch before.
+struct Stake {
+    uint16 seq;
+    uint24 epoch;
+    uint72 current;
+    uint72 previous;
+}
+
 using LedgerLib for Ledger global;
+using LedgerLib for Stake global;
 
 /// The arithmetic of a ledger. What moves money from pot to pot takes and gives values, since solc's SMTChecker
 /// proves it in that form (contracts/proofs).
@@ -46,10 +59,22 @@ library LedgerLib {
         }
     }
 
-    /// Takes a refund out of a ledger that stands at the present epoch; returns what the ledger lacks of it.
-    function draw(Ledger memory ledger, uint64 amount) internal pure returns (uint72 missing) {
-        (ledger.current, ledger.previous, ledger.settled, missing) =
-            drawn(ledger.current, ledger.previous, ledger.settled, amount);
+    /// Moves a stake to the present epoch. What has left escrow is no longer the grant's own.
+    function roll(Stake memory stake, uint24 epoch) internal pure {
+        if (epoch == stake.epoch) return;
+        (stake.current, stake.previous,) = rolled(stake.current, stake.previous, 0, epoch - stake.epoch);
+        stake.epoch = epoch;
+    }
+
+    /// Takes a refund of a grant out of a ledger, both at the present epoch; returns what they lack of it.
+    function draw(Ledger memory ledger, Stake memory stake, uint64 amount)
+        internal
+        pure
+        returns (uint72 missing)
+    {
+        (ledger.current, ledger.previous, ledger.settled, missing) = drawn(
+            ledger.current, ledger.previous, ledger.settled, stake.current + stake.previous, amount
+        );
     }
 
     /// What the pots hold together.
@@ -78,26 +103,24 @@ library LedgerLib {
         return (0, 0, settled + previous + current);
     }
 
-    /// The pots after a refund, which takes first of what has left escrow, then of the older epoch, then of this
-    /// one; and what they lack of it.
+    /// The pots after a refund of a grant that has `own` in escrow: it takes first of what has left escrow, then of
+    /// the older epoch, then of this one, but of escrow no more than is its own; and what it lacks then.
     ///
-    /// While no refund exceeds the payment that it undoes by more than `settled` then holds, every payment that
-    /// may still be refunded stays covered. Let P and C be the sums of the refundable payments of the previous
-    /// and of the current epoch; a refundable payment is of one of the two. Then current >= C and
-    /// previous + current >= P + C always hold: a payment adds to both sides; an epoch later P is what C was,
-    /// and what P was is past its window; a refund of d out of P or C lowers previous + current by d at most,
-    /// and current only once previous is 0, where current >= P + C - d, the new P + C.
-    function drawn(uint72 current, uint72 previous, uint72 settled, uint64 amount)
+    /// So no refund takes what another grant may be refunded. Let P and C be the sums of all grants' stakes of the
+    /// previous and of the current epoch. Then current >= C and previous + current >= P + C always hold: a payment
+    /// adds to both sides; an epoch later P is what C was, and what P was is nobody's; a refund of a grant with p
+    /// of P and c of C lowers previous + current by p + c at most, and current only once previous is 0, where
+    /// current >= P + C - (p + c) >= C - c.
+    function drawn(uint72 current, uint72 previous, uint72 settled, uint72 own, uint64 amount)
         internal
         pure
         returns (uint72, uint72, uint72, uint72 missing)
     {
         if (amount <= settled) return (current, previous, settled - amount, 0);
-        missing = amount - settled;
-        if (missing <= previous) return (current, previous - missing, 0, 0);
-        missing -= previous;
-        if (missing <= current) return (current - missing, 0, 0, 0);
-        return (0, 0, 0, missing - current);
+        uint72 rest = amount - settled;
+        if (rest > own) (missing, rest) = (rest - own, own);
+        if (rest <= previous) return (current, previous - rest, 0, missing);
+        return (current - (rest - previous), 0, 0, missing);
     }
 
     /// The fee in an amount, rounded in the payee's favour.

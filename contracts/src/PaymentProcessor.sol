@@ -5,7 +5,7 @@ import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import { IERC20Permit } from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
 import { SafeERC20 } from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import { IERC3009 } from "./IERC3009.sol";
-import { Ledger, LedgerLib } from "./Ledger.sol";
+import { Ledger, LedgerLib, Stake } from "./Ledger.sol";
 import { SubscriptionManager } from "./SubscriptionManager.sol";
 import { Terms } from "./Terms.sol";
 
@@ -78,6 +78,7 @@ abstract contract PaymentProcessor is SubscriptionManager {
         uint16 feeBps;
         address feeRecipient;
         mapping(bytes32 id => bool) refundedTransfers;
+        mapping(bytes32 key => Stake) stakes;
     }
 
     // keccak256(abi.encode(uint256(keccak256("octroi.payments")) - 1)) & ~bytes32(uint256(0xff))
@@ -146,6 +147,11 @@ abstract contract PaymentProcessor is SubscriptionManager {
     /// @param recipient Who got them.
     /// @param amount What was sent.
     event FeesWithdrawn(address indexed token, address indexed recipient, uint256 amount);
+    /// @notice Somebody added to what is earned.
+    /// @param token The token.
+    /// @param from Who did.
+    /// @param amount How much.
+    event ToppedUp(address indexed token, address indexed from, uint256 amount);
     /// @notice What belonged to nobody was sent away by the admin.
     /// @param token The token.
     /// @param to Who got it.
@@ -265,8 +271,8 @@ abstract contract PaymentProcessor is SubscriptionManager {
 
     /// @notice Sends a payment back to its subscriber and clears the grant; also while paused or revoked.
     /// @dev Only the slot's current payment, inside its window. The amount is at least what the grant still
-    /// holds, and at most what was paid for it. What a renewal carried over from earlier payments may be past
-    /// escrow: where all that is left of the token's payments falls short, nothing is refunded.
+    /// holds, and at most what was paid for it. Of escrow it takes only what this grant's payments have there: what
+    /// a renewal carried over may be past that, and where what is unsplit and earned falls short, nothing is refunded.
     /// @param subscriber Whose payment it is, and who gets the money.
     /// @param serviceId keccak256 of the service's name.
     /// @param token The token it was paid in.
@@ -280,11 +286,12 @@ abstract contract PaymentProcessor is SubscriptionManager {
         PaymentStorage storage $ = _payments();
         Ledger memory ledger = $.ledgers[token];
         if (ledger.index == 0) revert UnknownToken(token);
-        Terms slot = _clear(subscriber, serviceId, seq, amount, REFUND_WINDOW);
+        bytes32 key = _key(subscriber, serviceId);
+        Terms slot = _clear(key, seq, amount, REFUND_WINDOW);
         if (slot.token() != ledger.index) revert WrongTokenIndex(ledger.index);
         ledger.roll(_epoch());
         // The amount is at most what was paid, which has 64 bits.
-        uint72 missing = ledger.draw(uint64(amount));
+        uint72 missing = ledger.draw(_stake(key, slot), uint64(amount));
         $.ledgers[token] = ledger;
         if (missing != 0) {
             Proceeds storage proceeds = $.proceeds[token];
@@ -341,6 +348,18 @@ abstract contract PaymentProcessor is SubscriptionManager {
         $.proceeds[token].fees = 0;
         emit FeesWithdrawn(token, $.feeRecipient, amount);
         IERC20(token).safeTransfer($.feeRecipient, amount);
+    }
+
+    /// @notice Adds to what is earned, where a refund is not covered; anybody may, and gets nothing for it.
+    /// @dev An amount has 72 bits, so that nobody fills the 128 of what is earned, whatever the token.
+    /// @param token A listed token, of which the caller has given an allowance.
+    /// @param amount How much, in its smallest units.
+    function topUp(address token, uint72 amount) external nonReentrant {
+        PaymentStorage storage $ = _payments();
+        if ($.ledgers[token].index == 0) revert UnknownToken(token);
+        $.proceeds[token].earned += amount;
+        emit ToppedUp(token, msg.sender, amount);
+        _collect(token, amount);
     }
 
     /// @notice Sends on what came to this address by mistake: never what the ledger owes to anybody.
@@ -468,9 +487,14 @@ abstract contract PaymentProcessor is SubscriptionManager {
 
     function _payByAllowance(bytes32 serviceId, address token, uint256 terms, bytes32 r, bytes32 vs) private {
         (, uint256 due) = _accept(msg.sender, serviceId, token, terms, r, vs);
+        _collect(token, due);
+    }
+
+    /// Draws an amount from the caller.
+    function _collect(address token, uint256 amount) private {
         uint256 before = IERC20(token).balanceOf(address(this));
-        IERC20(token).safeTransferFrom(msg.sender, address(this), due);
-        _requireReceived(token, before, due);
+        IERC20(token).safeTransferFrom(msg.sender, address(this), amount);
+        _requireReceived(token, before, amount);
     }
 
     /// Everything of a payment but the transfer itself, which comes last.
@@ -485,11 +509,34 @@ abstract contract PaymentProcessor is SubscriptionManager {
         digest = quoteDigest(subscriber, serviceId, token, terms);
         _requireSigner(digest, r, vs);
         Ledger memory ledger = _requireToken(token, Terms.wrap(terms));
-        due = _grant(subscriber, serviceId, Terms.wrap(terms));
+        due = _buy(_key(subscriber, serviceId), Terms.wrap(terms));
         ledger.roll(_epoch());
         ledger.put(due);
         _payments().ledgers[token] = ledger;
         emit Paid(subscriber, serviceId, token, terms, due);
+    }
+
+    /// Puts `terms` in the slot. What of its payments is in escrow needs to be written only where the terms carry
+    /// some over, since else what is due is their price.
+    function _buy(bytes32 key, Terms terms) private returns (uint256 due) {
+        Terms slot;
+        (due, slot) = _grant(key, terms);
+        if (due == terms.paid()) return due;
+        Stake memory stake = _stake(key, slot);
+        stake.seq = terms.seq();
+        stake.current += uint72(due);
+        _payments().stakes[key] = stake;
+    }
+
+    /// What a grant's own payments have in escrow now. One of which nothing is written was paid for at once, and at
+    /// the earliest MAX_VALIDITY before its quote's end; it is counted to the epoch of then, which lasts its window.
+    function _stake(bytes32 key, Terms slot) private view returns (Stake memory stake) {
+        stake = _payments().stakes[key];
+        if (stake.seq != slot.seq()) {
+            uint256 from = slot.payableBefore() - MAX_VALIDITY;
+            stake = Stake(slot.seq(), uint24(from / ESCROW_EPOCH), slot.paid(), 0);
+        }
+        stake.roll(_epoch());
     }
 
     /// A token that takes a fee of its own would leave the ledger owing more than there is.

@@ -99,10 +99,10 @@ abstract contract SubscriptionManager is Core {
         emit Revoked(subscriber, serviceId, slot.seq(), revoked);
     }
 
-    /// Puts `terms` in the slot and returns what that costs. The caller has checked signature and token.
-    function _grant(address subscriber, bytes32 serviceId, Terms terms) internal returns (uint256 due) {
-        bytes32 key = _key(subscriber, serviceId);
-        Terms slot = _subscriptions().slots[key];
+    /// Puts `terms` in the slot and returns what that costs and what the slot held before. The caller has checked
+    /// signature and token.
+    function _grant(bytes32 key, Terms terms) internal returns (uint256 due, Terms slot) {
+        slot = _subscriptions().slots[key];
         if (slot.revoked()) revert SlotRevoked();
         uint256 payableBefore = terms.payableBefore();
         if (block.timestamp >= payableBefore) revert QuoteExpired(payableBefore);
@@ -116,11 +116,7 @@ abstract contract SubscriptionManager is Core {
 
     /// Takes the grant of payment `seq` out of its slot, if `amount` is a fair refund of it and its window is
     /// open, and returns the terms as they were, without the revocation.
-    function _clear(address subscriber, bytes32 serviceId, uint16 seq, uint256 amount, uint256 window)
-        internal
-        returns (Terms slot)
-    {
-        bytes32 key = _key(subscriber, serviceId);
+    function _clear(bytes32 key, uint16 seq, uint256 amount, uint256 window) internal returns (Terms slot) {
         Terms stored = _subscriptions().slots[key];
         if (stored.seq() != seq) revert WrongSeq(stored.seq());
         if (!stored.granted()) revert NothingToRefund();
@@ -137,7 +133,7 @@ abstract contract SubscriptionManager is Core {
         return _subscriptions().slots[_key(subscriber, serviceId)];
     }
 
-    function _key(address subscriber, bytes32 serviceId) private pure returns (bytes32) {
+    function _key(address subscriber, bytes32 serviceId) internal pure returns (bytes32) {
         return keccak256(abi.encode(subscriber, serviceId));
     }
 
