@@ -25,8 +25,8 @@ let directory;
 let url;
 let client;
 
-async function startNode(...more) {
-  const child = spawn(join(ROOT, 'node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil'), ['--port', '0', '--chain-id', String(CHAIN_ID), ...more]);
+async function startNode(chain = CHAIN_ID, ...more) {
+  const child = spawn(join(ROOT, 'node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil'), ['--port', '0', '--chain-id', String(chain), ...more]);
   nodes.push(child);
   let said = '';
   for await (const chunk of child.stdout) {
@@ -104,7 +104,7 @@ test('what would fail later is refused before anything is spent', async () => {
 });
 
 test('endpoints of different chains are refused, as no call may stray to the other', async () => {
-  const other = await startNode('--chain-id', '4442');
+  const other = await startNode(CHAIN_ID + 1);
   const { code, said } = await script('deploy', { OCTROI_RPC_URL: `${url},${other}`, OCTROI_DEPLOYMENT_FILE: file('strayed') });
   assert.equal(code, 1, said);
   assert.match(said, /the endpoints of OCTROI_RPC_URL are of different chains: 444\d, 444\d/);
@@ -143,7 +143,7 @@ test('an endpoint that fails is not taken for one that does not know the transac
 });
 
 test('a chain before Cancun is refused', async () => {
-  const old = await startNode('--hardfork', 'shanghai');
+  const old = await startNode(CHAIN_ID, '--hardfork', 'shanghai');
   await connect(old).setBalance({ address: account.address, value: parseEther('10') });
   const { code, said } = await script('deploy', { OCTROI_RPC_URL: old, OCTROI_DEPLOYMENT_FILE: file('old') });
   assert.equal(code, 1);
