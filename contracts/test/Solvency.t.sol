@@ -15,10 +15,11 @@ contract SolvencyTest is Test {
         town = new Town();
         town.setUp();
         octroi = town.contractUnderTest();
-        bytes4[19] memory acts = [
+        bytes4[20] memory acts = [
             Town.pay.selector,
             Town.refund.selector,
             Town.pass.selector,
+            Town.retire.selector,
             Town.withdraw.selector,
             Town.replay.selector,
             Town.refundAgain.selector,
@@ -36,10 +37,10 @@ contract SolvencyTest is Test {
             Town.handOver.selector,
             Town.feel.selector
         ];
-        // The first four make what happens to money: the rest must not outnumber them.
-        bytes4[] memory drawn = new bytes4[](acts.length + 14);
+        // The first few make what happens to money: the rest must not outnumber them.
+        bytes4[] memory drawn = new bytes4[](acts.length + 20);
         for (uint256 i = 0; i < drawn.length; i++) {
-            drawn[i] = i < acts.length ? acts[i] : i < acts.length + 8 ? acts[0] : acts[i % 3 + 1];
+            drawn[i] = i < acts.length ? acts[i] : i < acts.length + 14 ? acts[0] : acts[i % 3 + 1];
         }
         targetContract(address(town));
         targetSelector(FuzzSelector(address(town), drawn));

@@ -100,8 +100,10 @@ contract Town is Fixture {
     function pay(uint256 who, uint256 which, uint32 startBack, uint32 length, uint64 extra, uint8 how)
         external
     {
+        Terms slot = Terms.wrap(octroi.slotOf(subscribers[who % SUBSCRIBERS], SERVICE));
+        // Mostly the token of before, since only that carries something over.
+        if (slot.granted() && how & 24 != 0) which = slot.token() - 1;
         choose(who, which);
-        Terms slot = Terms.wrap(octroi.slotOf(subscriber, SERVICE));
         Fields memory f = month();
         bool runs = slot.expiry() > block.timestamp;
         f.start = runs && how & 1 != 0 ? slot.start() : f.start - uint32(bound(startBack, 0, 300));
@@ -132,7 +134,7 @@ contract Town is Fixture {
         Terms slot = Terms.wrap(octroi.slotOf(subscriber, SERVICE));
         if (!slot.granted() || block.timestamp >= slot.payableBefore() + 6 days) return;
         token = tokens[slot.token() - 1];
-        amount = bound(amount, slot.unused(block.timestamp), slot.paid());
+        amount = amount % 2 == 0 ? slot.paid() : bound(amount, slot.unused(block.timestamp), slot.paid());
         Grant storage grant = grants[subscriber];
         (uint256 escrow, uint256 earned,) = octroi.accounts(address(token));
         uint256 before = token.balanceOf(subscriber);
@@ -190,14 +192,23 @@ contract Town is Fixture {
         vm.warp(block.timestamp + bound(time, 1, 5 days));
     }
 
-    function revoke(uint256 who) external {
+    function revoke(uint256 who, uint8 often) external {
         address subject = subscribers[who % SUBSCRIBERS];
         bool revoked = octroi.isRevoked(subject, SERVICE);
+        if (!revoked && often % 4 != 0) return;
         vm.prank(operator);
         octroi.setRevoked(subject, SERVICE, !revoked);
     }
 
-    function withdraw(uint256 which) external {
+    /// Long enough for all to leave escrow, and then everything is withdrawn: grants that run on hold what is gone.
+    function retire(uint32 time) external {
+        vm.warp(block.timestamp + bound(time, 14 days, 30 days));
+        for (uint256 i = 0; i < TOKENS; i++) {
+            withdraw(i);
+        }
+    }
+
+    function withdraw(uint256 which) public {
         token = tokens[which % TOKENS];
         (, uint256 amount,) = octroi.accounts(address(token));
         if (fails(payee) || amount == 0) vm.expectRevert();
@@ -244,14 +255,17 @@ contract Town is Fixture {
         octroi.rescue(address(token), stranger);
     }
 
-    function pause(bool on) external {
+    // What is out of order is mostly put in order again: else little would happen in between.
+    function pause(uint8 often) external {
+        bool on = often % 8 == 0;
         if (on == octroi.paused()) vm.expectRevert();
         vm.prank(on ? operator : admin);
         if (on) octroi.pause();
         else octroi.unpause();
     }
 
-    function stop(uint256 which, bool enabled) external {
+    function stop(uint256 which, uint8 often) external {
+        bool enabled = often % 8 != 0;
         token = tokens[which % TOKENS];
         stopped[address(token)] = !enabled;
         vm.prank(admin);
@@ -292,7 +306,7 @@ contract Town is Fixture {
             feeRecipient,
             address(octroi)
         ];
-        mood = MoodyToken.Mood(mood_ % 5);
+        mood = mood_ % 12 < 5 ? MoodyToken.Mood(mood_ % 12) : MoodyToken.Mood.Good;
         shunned = all[who % all.length];
         moody.feel(mood, shunned);
     }
