@@ -11,6 +11,14 @@ const minutes = /^\d+$/.test(rest[0]) ? Number(rest.shift()) : 5;
 if (process.env.NODE_OPTIONS) process.env.OCTROI_NODE_OPTIONS = process.env.NODE_OPTIONS;
 process.env.NODE_OPTIONS = `${process.env.NODE_OPTIONS ?? ''} --require ${JSON.stringify(fileURLToPath(new URL('test-file.cjs', import.meta.url)))}`;
 
+// Who is told to end takes the files along, and they what they started.
+for (const signal of ['SIGINT', 'SIGTERM']) {
+  process.once(signal, () => {
+    for (const handle of process._getActiveHandles()) if (handle.pid && typeof handle.kill === 'function') handle.kill('SIGTERM');
+    process.exit(1);
+  });
+}
+
 run({ files: rest.map((file) => resolve(file)), concurrency: Number(concurrency), timeout: minutes * 60_000 })
   .on('test:fail', () => { process.exitCode = 1; })
   .once('end', () => setTimeout(() => process.exit(), 10_000).unref()) // a file that was told to end, and does not

@@ -21,7 +21,9 @@ after(() => {
   };
   setTimeout(late, 60_000).unref();
 });
-process.once('SIGTERM', () => {
-  endChildren();
-  process.exit(1);
-});
+for (const signal of ['SIGINT', 'SIGTERM']) {
+  process.once(signal, () => {
+    endChildren();
+    process.exit(1);
+  });
+}
