@@ -88,7 +88,7 @@ async function over(service, { list, balance: had, used: from }) {
   await waitUntil('every refund to be done', async () => {
     await payments.chain.mine(1);
     return (await jobs("state <> 'done'")).length === 0;
-  }, { timeout: 40_000, every: 200 });
+  }, { timeout: 120_000, every: 200 });
   const logs = await payments.client.getLogs({ address: payments.deployment.contract, event: refundedEvent, fromBlock: 0n });
   for (const quote of list) {
     const of = logs.filter(({ args }) => args.serviceId === quote.serviceId);
