@@ -104,7 +104,7 @@ static int kept(struct follow *follow, int64_t at_most, struct evm_block *out, b
  * not. Numbers up to `low` need no look, those from `high` are gone. */
 struct search {
     int64_t low, high;
-    struct evm_block best;
+    struct evm_block best, gone; /* gone: the lowest that is not there */
     bool found;
 };
 
@@ -126,8 +126,22 @@ static int search_look(struct follow *follow, struct search *search, int64_t at,
         search->low = at;
     } else {
         search->high = block.number;
+        search->gone = block;
     }
     return 0;
+}
+
+/* Another chain's node may have answered for a while: no more may be taken back than what ours
+ * does not have. */
+static int search_check(struct follow *follow, const struct search *search, struct err *err)
+{
+    const struct follow_chain *chain = follow->options.chain;
+    bool there = false;
+    if (chain->ours != NULL && chain->ours(chain->ctx, err) != 0)
+        return err_wrap(err, "blocks that we hold are not there");
+    if (search->gone.hash[0] != '\0' && still_there(follow, &search->gone, &there, err) != 0)
+        return -1;
+    return there ? err_set(err, "the node changed its chain to and fro") : 0;
 }
 
 static int ancestor(struct follow *follow, struct follow_cursor *out, struct err *err)
@@ -150,7 +164,7 @@ static int ancestor(struct follow *follow, struct follow_cursor *out, struct err
     *out = (struct follow_cursor){.number = follow->options.first - 1};
     if (search.found)
         *out = cursor_of(&search.best);
-    return 0;
+    return search_check(follow, &search, err);
 }
 
 /* The tag's block and our newest one must be of one chain: ours is looked at again after the tag
@@ -174,7 +188,6 @@ static int ceiling_now(struct follow *follow, const struct follow_cursor *newest
 static int roll_back(struct follow *follow, enum follow_progress *progress, struct err *err)
 {
     const struct follow_store *store = follow->options.store;
-    const struct follow_chain *chain = follow->options.chain;
     struct follow_cursor to;
     /* Nothing is confirmed while blocks are being exchanged. */
     struct follow_view view = {follow->head, -1};
@@ -182,8 +195,6 @@ static int roll_back(struct follow *follow, enum follow_progress *progress, stru
         return err_wrap(err, "search for the common ancestor");
     if (to.number >= follow->at.number)
         return err_set(err, "the node changed its chain to and fro");
-    if (chain->ours != NULL && chain->ours(chain->ctx, err) != 0)
-        return err_wrap(err, "blocks that we hold are not there");
     if (store->rollback(store->ctx, &follow->at, &to, &view, err) != 0)
         return -1;
     follow->at = to;

@@ -5,7 +5,7 @@ import { Random } from './simchain.mjs';
 import { PLANS, UNKNOWN_PLAN } from './simulation.mjs';
 
 const WEIGHTS = {
-  mine: 30, pair: 5, burst: 1, revoke: 3, refund: 5, send: 2, crowd: 0.4, sendBack: 1, changeSigner: 0.5, reorg: 16, await: 16, fault: 9, behind: 4, fork: 4, stray: 2, heal: 8, hold: 5, pause: 5, blink: 1.5, terminate: 2.5,
+  mine: 30, pair: 5, burst: 1, revoke: 3, refund: 5, send: 2, crowd: 0.4, sendBack: 1, changeSigner: 0.5, reorg: 16, await: 16, fault: 9, behind: 4, fork: 4, stray: 0.5, heal: 8, hold: 5, pause: 5, blink: 1.5, doze: 1.5, terminate: 2.5,
   kill: 1.2, stall: 0.8, lock: 1, depose: 1, subd: 0.2, bus: 0.15, database: 0.15,
 };
 const DISTURBANCES = { reorg: 4, mine: 2, kill: 1.2, killBoth: 0.3, stall: 0.6, terminate: 1, depose: 0.5, away: 2 };
@@ -30,6 +30,7 @@ const makers = {
   hold: (random) => ({ method: random.pick(METHODS), nodes: which(random), skip: random.below(4), blocks: random.pick([1, 1, 3, 8]), then: random.weighted(DISTURBANCES), depth: random.between(1, 8) }),
   pause: (random) => ({ ms: random.between(1, 40) }),
   blink: (random) => ({ ms: random.between(5, 60) }),
+  doze: (random) => ({ ms: random.between(20, 200), depth: random.between(1, 4) }),
   terminate: (random) => ({ sessions: random.pick(['payd-leader', 'payd-leader', 'payd', 'payd%', '%d%']) }),
   kill: (random) => ({ who: random.pick(['leader', 'leader', 'standby', 'both']) }),
   stall: (random) => ({ ms: random.between(0, 200), takeover: random.chance(0.7), depth: random.between(1, 6) }),
@@ -236,6 +237,18 @@ export class Player {
     leader?.process.signal('SIGSTOP');
     await sleep(ms);
     leader?.process.signal('SIGCONT');
+  }
+
+  // A standby has been told by subd what it has applied, and writes it down when the chain has moved on.
+  async doze({ ms, depth }) {
+    const leader = await this.world.leader();
+    const standby = this.world.payds.find((service) => service !== leader);
+    standby.process.signal('SIGSTOP');
+    this.mine({ blocks: 3, payments: 2 });
+    await sleep(80);
+    this.reorg({ depth, keep: 0.7, late: true });
+    await sleep(ms);
+    standby.process.signal('SIGCONT');
   }
 
   // The leader hangs and the server ends its session, as it does after a time; it wakes up when another one leads.

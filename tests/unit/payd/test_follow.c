@@ -31,6 +31,8 @@ struct model {
     int64_t stubborn, stubborn_block;
     int stubborn_tries;
     bool foreign; /* what answers is of another chain */
+    /* And so in these calls, of which the first is 1. 0: never */
+    int64_t stray_from, stray_to, calls;
     /* the store */
     struct follow_cursor cursor;
     struct evm_block kept[BLOCKS];
@@ -70,8 +72,14 @@ static void reorganise(struct model *m, int64_t depth, int64_t blocks)
     grow(m, blocks, 1);
 }
 
+static bool strays(const struct model *m)
+{
+    return m->stray_from > 0 && m->calls >= m->stray_from && m->calls < m->stray_to;
+}
+
 static int call(struct model *m, struct err *err)
 {
+    m->calls += m->stray_from > 0;
     if (m->change_in > 0 && --m->change_in == 0)
         reorganise(m, m->change_depth, m->change_depth + 1);
     if (m->fail_in > 0 && --m->fail_in == 0)
@@ -96,6 +104,8 @@ static int on_block(void *ctx, int64_t number, struct evm_block *out, bool *foun
     *found = number >= 0 && number <= m->head;
     if (*found)
         *out = block_at(m, number);
+    if (*found && strays(m))
+        hash_of(1000000 + (uint64_t)number, out->hash);
     return 0;
 }
 
@@ -174,8 +184,9 @@ static int on_events_in(void *ctx, int64_t from, int64_t to, struct evm_events *
 
 static int on_ours(void *ctx, struct err *err)
 {
-    const struct model *m = ctx;
-    return m->foreign ? err_set(err, "another chain") : 0;
+    struct model *m = ctx;
+    m->calls += m->stray_from > 0;
+    return m->foreign || strays(m) ? err_set(err, "another chain") : 0;
 }
 
 static int on_kept(void *ctx, int64_t at_most, struct evm_block *out, bool *found, struct err *err)
@@ -575,6 +586,31 @@ static void another_chain_takes_nothing_back(void **state)
     }
 }
 
+/* The other chain answers from one call to another of a step: no more is taken back than has left.
+ */
+static void another_chain_for_a_moment_takes_nothing_more_back(void **state)
+{
+    (void)state;
+    for (int64_t from = 1; from < 12; from++) {
+        for (int64_t to = from + 1; to < 14; to++) {
+            struct bench b;
+            bench_begin(&b, 0, 8, 50);
+            for (int k = 0; k < 20; k++)
+                grow(b.model, 3, 1);
+            bench_restart(&b);
+            settle(&b);
+            reorganise(b.model, 3, 4);
+            b.model->stray_from = from;
+            b.model->stray_to = to;
+            struct err err;
+            enum follow_progress progress;
+            if (follow_step(b.follow, &progress, &err) == 0 && b.model->rollbacks > 0)
+                assert_in_range(b.model->cursor.number, 55, 57);
+            bench_end(&b);
+        }
+    }
+}
+
 static void what_was_wrong_is_read_again(void **state)
 {
     (void)state;
@@ -611,6 +647,7 @@ int main(void)
         cmocka_unit_test(stubborn_blocks_are_passed_one_after_the_other),
         cmocka_unit_test(a_tag_of_another_chain_confirms_nothing),
         cmocka_unit_test(another_chain_takes_nothing_back),
+        cmocka_unit_test(another_chain_for_a_moment_takes_nothing_more_back),
         cmocka_unit_test(what_was_wrong_is_read_again),
         cmocka_unit_test(whatever_happens_the_store_ends_as_the_chain),
     };
