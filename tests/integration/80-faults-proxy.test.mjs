@@ -46,6 +46,7 @@ limits: { connections: 200 }
 timeouts: { drain_delay: 0s, shutdown: 2s, request_body_idle: 2s }
 pools:
   raw: { backends: ["http://127.0.0.1:${raw.port}"], timeouts: { response_head: 2s, body_idle: 2s } }
+  kept: { backends: ["http://127.0.0.1:${raw.port}"], timeouts: { keepalive_idle: 1m } }
   echo: { backends: ["http://127.0.0.1:${echo.port}"] }
   half: { backends: ["http://127.0.0.1:${deadPort}", "http://127.0.0.1:${echo.port}"] }
   dead: { backends: ["http://127.0.0.1:${deadPort}"] }
@@ -54,6 +55,7 @@ pools:
 routes:
   - { path: /, pool: echo }
   - { path: /raw, pool: raw }
+  - { path: /kept, pool: kept }
   - { path: /half, pool: half }
   - { path: /dead, pool: dead }
   - { path: /full, pool: full }
@@ -227,11 +229,11 @@ describe('origins that lie', () => {
       await wire.head();
       wire.reset();
     });
-    assert.equal((await ask(port, GET())).status, 200);
+    assert.equal((await ask(port, GET('/kept'))).status, 200);
     const since = Date.now();
     await waitUntil('a second to pass', () => Date.now() - since > 1100);
-    assert.equal(await proxy.metric('octroi_proxy_upstream_connections', 'state="idle"'), 1);
-    const put = await ask(port, `PUT /raw HTTP/1.1\r\nHost: test\r\nContent-Length: 100000\r\n\r\n${'a'.repeat(100_000)}`);
+    assert.equal(await proxy.metric('octroi_proxy_upstream_connections', 'pool="kept",state="idle"'), 1);
+    const put = await ask(port, `PUT /kept HTTP/1.1\r\nHost: test\r\nContent-Length: 100000\r\n\r\n${'a'.repeat(100_000)}`);
     assert.equal(put.body.toString(), 'first');
   });
 
