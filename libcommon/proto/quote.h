@@ -54,6 +54,7 @@ uint64_t quote_unused(const struct quote_terms *slot, uint32_t t);
 #define QUOTE_EVENT_REVOKED           "Revoked(address,bytes32,uint16,bool)"
 #define QUOTE_EVENT_REFUNDED          "Refunded(address,bytes32,address,uint16,uint256)"
 #define QUOTE_EVENT_TRANSFER_REFUNDED "TransferRefunded(bytes32,address,address,uint256)"
+#define QUOTE_EVENT_TOPPED_UP         "ToppedUp(address,address,uint256)"
 #define QUOTE_EVENT_SIGNER_CHANGED    "SignerChanged(address,address,uint64)"
 #define QUOTE_REFUND                  "refund(address,bytes32,address,uint16,uint256)"
 #define QUOTE_REFUND_TRANSFER         "refundTransfer(bytes32,address,address,uint256)"

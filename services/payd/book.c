@@ -282,6 +282,7 @@ int book_event(struct book *book, const struct evm_event *event, struct err *err
         return transfer_refunded(book, event, err);
     case EVM_SIGNER_CHANGED:
         return signer_write(book, event, err);
+    case EVM_TOPPED_UP: /* explains a transfer, and that is all */
     case EVM_TRANSFER:
         break; /* whether it is worth a row depends on its neighbours: transfer.h */
     }

@@ -101,6 +101,7 @@ static const char *const signatures[] = {
     [EVM_REVOKED] = QUOTE_EVENT_REVOKED,
     [EVM_REFUNDED] = QUOTE_EVENT_REFUNDED,
     [EVM_TRANSFER_REFUNDED] = QUOTE_EVENT_TRANSFER_REFUNDED,
+    [EVM_TOPPED_UP] = QUOTE_EVENT_TOPPED_UP,
     [EVM_SIGNER_CHANGED] = QUOTE_EVENT_SIGNER_CHANGED,
     [EVM_TRANSFER] = "Transfer(address,address,uint256)",
 };
@@ -222,6 +223,15 @@ static int transfer_refunded_read(const struct raw_log *raw, struct evm_event *o
     return 0;
 }
 
+static int topped_up_read(const struct raw_log *raw, struct evm_event *out, struct err *err)
+{
+    if (!has_form(raw, 3, 1) || word_to_address(&raw->topics[1], out->token) != 0 ||
+        word_to_address(&raw->topics[2], out->account) != 0)
+        return err_set(err, "log of ToppedUp: malformed");
+    out->amount = data_word(raw, 0);
+    return 0;
+}
+
 static int signer_changed_read(const struct raw_log *raw, struct evm_event *out, struct err *err)
 {
     if (!has_form(raw, 3, 1) || word_to_address(&raw->topics[1], out->account) != 0)
@@ -249,6 +259,8 @@ static int event_fill(const struct raw_log *raw, struct evm_event *out, struct e
         return refunded_read(raw, out, err);
     case EVM_TRANSFER_REFUNDED:
         return transfer_refunded_read(raw, out, err);
+    case EVM_TOPPED_UP:
+        return topped_up_read(raw, out, err);
     case EVM_SIGNER_CHANGED:
         return signer_changed_read(raw, out, err);
     case EVM_TRANSFER:

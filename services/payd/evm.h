@@ -20,11 +20,12 @@ enum evm_kind {
     EVM_REVOKED,
     EVM_REFUNDED,
     EVM_TRANSFER_REFUNDED,
+    EVM_TOPPED_UP,
     EVM_SIGNER_CHANGED,
     EVM_TRANSFER, /* of a token, to our contract */
 };
 
-#define EVM_OWN_KINDS 5 /* those before EVM_TRANSFER: our contract's */
+#define EVM_OWN_KINDS 6 /* those before EVM_TRANSFER: our contract's */
 
 struct evm_event {
     enum evm_kind kind;
@@ -34,13 +35,13 @@ struct evm_event {
     char tx_hash[EVM_HASH];
     uint8_t subscriber[20];  /* paid, revoked, refunded */
     struct word service_id;  /* paid, revoked, refunded */
-    uint8_t token[20];       /* paid, refunded, transfer refunded, transfer */
+    uint8_t token[20];       /* all but revoked and signer changed */
     struct word terms;       /* paid */
-    struct word amount;      /* paid, refunded, transfer refunded, transfer */
+    struct word amount;      /* all but revoked and signer changed */
     uint16_t seq;            /* revoked, refunded */
     bool revoked;            /* revoked */
     struct word transfer_id; /* transfer refunded */
-    uint8_t account[20];     /* transfer: from; transfer refunded: to; signer changed: who it is */
+    uint8_t account[20]; /* transfer, topped up: from; transfer refunded: to; signer changed: who */
 };
 
 struct evm_events {

@@ -1,6 +1,6 @@
-/* Which transfers paid nothing, and their rows. A transaction may hold several payments and several
- * plain transfers: the contract emits Paid and then draws the money, so a payment's own transfer is
- * the first of its token and amount that follows. */
+/* Which transfers paid nothing, and their rows. A transaction may hold several payments, top-ups
+ * and plain transfers: the contract emits Paid or ToppedUp and then draws the money, so the
+ * transfer that belongs to it is the first of its token and amount that follows. */
 #include "services/payd/transfer.h"
 
 #include "libcommon/eth/hex.h"
@@ -56,7 +56,7 @@ static bool same_transaction(const struct evm_event *a, const struct evm_event *
     return a->block == b->block && strcmp(a->tx_hash, b->tx_hash) == 0;
 }
 
-/* The transfer that pays events[paid]; nothing where there is none. */
+/* The transfer that events[paid] explains; nothing where there is none. */
 static void match_one(const struct evm_events *events, size_t paid, struct transfer_mark *marks)
 {
     const struct evm_event *event = &events->items[paid];
@@ -85,7 +85,7 @@ void transfer_match(const struct evm_events *events, struct transfer_mark *marks
         ordinal += transfer ? 1 : 0;
     }
     for (size_t i = 0; i < events->count; i++) {
-        if (events->items[i].kind == EVM_PAID)
+        if (events->items[i].kind == EVM_PAID || events->items[i].kind == EVM_TOPPED_UP)
             match_one(events, i, marks);
     }
 }

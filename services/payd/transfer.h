@@ -12,7 +12,8 @@ struct transfer_mark {
 };
 
 /* For each event (in the chain's order, transactions whole), marks[i] if it is a transfer: every
- * Paid takes the first later transfer of its token and amount in the same transaction. */
+ * Paid and every ToppedUp takes the first later transfer of its token and amount in the same
+ * transaction. */
 void transfer_match(const struct evm_events *events, struct transfer_mark *marks);
 
 #define TRANSFER_BLOCK_MOST  20   /* of a token in a block */

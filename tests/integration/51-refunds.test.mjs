@@ -22,6 +22,7 @@ const abi = parseAbi([
   'function slotOf(address subscriber, bytes32 serviceId) view returns (uint256)',
   'function isRevoked(address subscriber, bytes32 serviceId) view returns (bool)',
   'function mint(address to, uint256 amount)',
+  'function topUp(address token, uint72 amount)',
   'function approve(address spender, uint256 amount) returns (bool)',
   'function transfer(address to, uint256 amount) returns (bool)',
   'function balanceOf(address) view returns (uint256)',
@@ -318,12 +319,13 @@ test('a transfer that paid nothing is kept, never activated, and sent back', asy
   const known = await active('transfers', { paid: 777n });
   const count = transfers().length;
   assert.equal(transfers().filter(({ tx_hash }) => tx_hash === known.receipt.transactionHash).length, 0);
+  await mined(await send(payer, 'topUp', [deployment.token, 777n], deployment.contract));
   const receipt = await mined(await send(payer, 'transfer', [deployment.contract, 777n], deployment.token));
   await mined(await send(payer, 'transfer', [deployment.contract, 0n], deployment.token));
   await mined(await send(payer, 'transfer', [operator.address, 5n], deployment.token));
   const id = keccak256(encodeAbiParameters([{ type: 'uint256' }, { type: 'bytes32' }, { type: 'uint256' }], [BigInt(chain.chainId), receipt.transactionHash, 0n]));
   const seen = await transferState(id, 'confirmed');
-  assert.equal(transfers().length, count + 1); // neither the empty one nor the one to somebody else
+  assert.equal(transfers().length, count + 1); // neither a top-up, nor the empty one, nor the one to somebody else
   assert.equal(seen.sender, payer.address.toLowerCase());
   assert.equal(Number(seen.amount), 777);
   assert.equal(seen.same_as, known.id); // what the operator may guess from

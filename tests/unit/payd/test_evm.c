@@ -199,6 +199,10 @@ static const struct made_case {
     {CONTRACT, EVM_TRANSFER_REFUNDED, "[\"" H1 "\",\"" H1 "\",\"" WORD("11") "\"]", WORD("05"),
      false},
     {CONTRACT, EVM_TRANSFER_REFUNDED, "[\"" H1 "\",\"" WORD("aa") "\"]", WORD("05"), false},
+    {CONTRACT, EVM_TOPPED_UP, "[\"" WORD("aa") "\",\"" WORD("11") "\"]", WORD("05"), true},
+    {CONTRACT, EVM_TOPPED_UP, "[\"" H1 "\",\"" WORD("11") "\"]", WORD("05"), false},
+    {CONTRACT, EVM_TOPPED_UP, "[\"" WORD("aa") "\",\"" H1 "\"]", WORD("05"), false},
+    {CONTRACT, EVM_TOPPED_UP, "[\"" WORD("aa") "\",\"" WORD("11") "\"]", "0x", false},
     {CONTRACT, EVM_SIGNER_CHANGED, "[\"" WORD("11") "\",\"" WORD("00") "\"]", WORD("00"), true},
     {CONTRACT, EVM_SIGNER_CHANGED, "[\"" H1 "\",\"" WORD("00") "\"]", WORD("00"), false},
     {CONTRACT, EVM_SIGNER_CHANGED, "[\"" WORD("11") "\",\"" WORD("00") "\"]", "0x", false},
@@ -228,6 +232,9 @@ static void own_events_are_read(void **state)
         if (c->kind == EVM_TRANSFER_REFUNDED)
             assert_true(event->transfer_id.b[0] == 0x11 && event->token[19] == 0xaa &&
                         event->account[19] == 0x11 && event->amount.b[31] == 5);
+        if (c->kind == EVM_TOPPED_UP)
+            assert_true(event->token[19] == 0xaa && event->account[19] == 0x11 &&
+                        event->amount.b[31] == 5);
         if (c->kind == EVM_SIGNER_CHANGED)
             assert_int_equal(event->account[19], 0x11);
     }

@@ -11,7 +11,8 @@
 
 #define MOST 12
 
-/* P, T: Paid, Transfer; the digits are the token and the amount. '/' begins the next transaction,
+/* P, U, T: Paid, ToppedUp, Transfer; the digits are the token and the amount. '/' begins the next
+ * transaction,
  * '|' the next block (with the same transaction hash: mined again), 'S' is another event. */
 static void make(const char *text, struct evm_event events[MOST], struct evm_events *out)
 {
@@ -24,10 +25,13 @@ static void make(const char *text, struct evm_event events[MOST], struct evm_eve
             tx++;
         else if (*at == '|')
             block++;
-        if (strchr("PTS", *at) == NULL)
+        if (strchr("PUTS", *at) == NULL)
             continue;
         *event = (struct evm_event){.block = block, .log_index = (int64_t)out->count};
-        event->kind = *at == 'P' ? EVM_PAID : *at == 'T' ? EVM_TRANSFER : EVM_SIGNER_CHANGED;
+        event->kind = *at == 'P'   ? EVM_PAID
+                      : *at == 'U' ? EVM_TOPPED_UP
+                      : *at == 'T' ? EVM_TRANSFER
+                                   : EVM_SIGNER_CHANGED;
         memset(event->tx_hash, tx, EVM_HASH - 1);
         if (*at != 'S') {
             event->token[0] = (uint8_t)at[1];
@@ -64,6 +68,10 @@ static void every_payment_takes_one_transfer(void **state)
         {"P15 S T15", "..."},
         {"P15 T25 P25 T15 T25", ".0..."},
         {"S T15 S", ".0."},
+        {"U15 T15", ".."}, /* a top-up is explained, too */
+        {"T15 U15 T15", "0.."},
+        {"P15 T15 U15 T15 T15", "....2"},
+        {"U15 T16", ".0"},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
