@@ -41,11 +41,20 @@ static void make(const char *text, struct evm_event events[MOST], struct evm_eve
     }
 }
 
+/* want: for each event, '.' or the ordinal of an unmatched transfer. */
+static void assert_marks(const struct evm_events *events, const struct transfer_mark *marks,
+                         const char *want)
+{
+    char got[MOST + 1] = "";
+    for (size_t n = 0; n < events->count; n++)
+        got[n] = marks[n].unmatched ? (char)('0' + marks[n].ordinal) : '.';
+    assert_string_equal(got, want);
+}
+
 static void every_payment_takes_one_transfer(void **state)
 {
     (void)state;
 
-    /* want: for each event, '.' or the ordinal of an unmatched transfer. */
     static const struct {
         const char *events, *want;
     } cases[] = {
@@ -78,12 +87,9 @@ static void every_payment_takes_one_transfer(void **state)
         struct evm_event items[MOST];
         struct evm_events events;
         struct transfer_mark marks[MOST + 1];
-        char got[MOST + 1] = "";
         make(cases[i].events, items, &events);
         transfer_match(&events, marks);
-        for (size_t n = 0; n < events.count; n++)
-            got[n] = marks[n].unmatched ? (char)('0' + marks[n].ordinal) : '.';
-        assert_string_equal(got, cases[i].want);
+        assert_marks(&events, marks, cases[i].want);
     }
 }
 
@@ -114,13 +120,10 @@ static void the_largest_are_kept(void **state)
         struct evm_event items[MOST];
         struct evm_events events;
         struct transfer_mark marks[MOST + 1];
-        char got[MOST + 1] = "";
         make(cases[i].events, items, &events);
         transfer_match(&events, marks);
         assert_int_equal(transfer_keep(&events, contract, cases[i].most, marks), cases[i].others);
-        for (size_t n = 0; n < events.count; n++)
-            got[n] = marks[n].unmatched ? (char)('0' + marks[n].ordinal) : '.';
-        assert_string_equal(got, cases[i].want);
+        assert_marks(&events, marks, cases[i].want);
     }
 }
 
