@@ -131,6 +131,12 @@ static bool wait_turn(struct clerk *clerk, bool gives_up)
     return true;
 }
 
+static void give_back(struct desk *desk)
+{
+    atomic_fetch_sub(&desk->taken, 1);
+    wait_queue_wake(&desk->queue);
+}
+
 static void *serve(void *arg)
 {
     struct clerk *clerk = arg;
@@ -141,15 +147,14 @@ static void *serve(void *arg)
             continue;
         if (i % 16 == 0)
             sched_yield();
-        atomic_fetch_sub(&desk->taken, 1);
-        wait_queue_wake(&desk->queue);
+        give_back(desk);
     }
     return NULL;
 }
 
 static void test_threads(void **state)
 {
-    struct desk desk = {.taken = 0};
+    struct desk desk = {.taken = PLACES}; /* until somebody waits */
     struct clerk clerks[THREADS] = {0};
     pthread_t threads[THREADS];
     (void)state;
@@ -163,6 +168,10 @@ static void test_threads(void **state)
     }
     for (size_t i = 0; i < THREADS; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, serve, &clerks[i]), 0);
+    while (atomic_load(&desk.waited) == 0)
+        sched_yield();
+    for (size_t i = 0; i < PLACES; i++)
+        give_back(&desk);
     for (size_t i = 0; i < THREADS; i++) {
         pthread_join(threads[i], NULL);
         pthread_mutex_destroy(&clerks[i].lock);
