@@ -103,16 +103,19 @@ static void a_flood_of_addresses_frees_nobody(void **state)
     ip_rate_free(&table);
 }
 
+/* Buckets hold eight and the hash has a fresh key: of 8,000 one is forgotten in 1 of 100 runs, of
+ * 1,000 in 1 of 10,000,000,000. */
 static void with_room_all_are_remembered(void **state)
 {
+    const uint32_t clients = 1000;
     struct ip_rate *table = ip_rate_new(1 << 16);
     size_t forgotten = 0;
     (void)state;
-    for (uint32_t i = 0; i < 8000; i++) {
+    for (uint32_t i = 0; i < clients; i++) {
         struct address address = number(i);
         assert_int_equal(admitted(table, &address, 0, 1, 2, START, 4), 2);
     }
-    for (uint32_t i = 0; i < 8000; i++) {
+    for (uint32_t i = 0; i < clients; i++) {
         struct address address = number(i);
         forgotten += admitted(table, &address, 0, 1, 2, START, 1);
     }
