@@ -40,6 +40,8 @@ bench: ## compare with nginx and HAProxy on this machine
 	@node bench/paid.mjs
 	@node bench/quotes.mjs
 	@node bench/activation.mjs
+	@node bench/outage.mjs
+	@node bench/hostile.mjs
 
 format: ## format the C sources
 	@git ls-files '*.c' '*.h' | xargs clang-format-14 -i
