@@ -1,5 +1,5 @@
 /* What a worker keeps of its configuration is changed over here: buffers by limits, slots of
- * backends, idle connections of those that are gone, listeners. */
+ * backends, idle connections of those that are gone or not trusted any more, listeners. */
 #include "services/proxy/adopt.h"
 
 #include "libcommon/mem.h"
@@ -44,20 +44,39 @@ static void follow_backends(struct worker_private *priv)
         memset(priv->backends + priv->backend_count, 0, added * sizeof(*priv->backends));
         priv->backend_count = pools->backend_limit;
     }
-    for (size_t i = 0; i < priv->backend_count; i++)
+    for (size_t i = 0; i < priv->backend_count; i++) {
         priv->backends[i].pool = NULL;
-    for (size_t i = 0; i < pools->count; i++)
-        for (size_t j = 0; j < pools->pools[i].count; j++)
-            priv->backends[pools->pools[i].members[j].backend->id].pool = &pools->pools[i];
+        priv->backends[i].tls = NULL;
+    }
+    for (size_t i = 0; i < pools->count; i++) {
+        for (size_t j = 0; j < pools->pools[i].count; j++) {
+            const struct member *member = &pools->pools[i].members[j];
+            struct backend_slot *slot = &priv->backends[member->backend->id];
+            slot->pool = &pools->pools[i];
+            slot->tls = member->tls;
+        }
+    }
+}
+
+static void close_untrusted(struct backend_slot *slot)
+{
+    struct upstream *next;
+    for (struct upstream *upstream = slot->idle; upstream; upstream = next) {
+        next = upstream->idle_next;
+        if (!upstream_trusted(upstream))
+            upstream_close(upstream);
+    }
 }
 
 /* A slot that no configuration uses is as new: its id may come to stand for another backend. */
-static void close_homeless(struct worker_private *priv)
+static void close_idle(struct worker_private *priv)
 {
     for (size_t i = 0; i < priv->backend_count; i++) {
         struct backend_slot *slot = &priv->backends[i];
-        if (slot->pool)
+        if (slot->pool) {
+            close_untrusted(slot);
             continue;
+        }
         while (slot->idle)
             upstream_close(slot->idle);
         slot->current_weight = 0;
@@ -97,7 +116,7 @@ void adopt_first(struct worker *worker, const struct generation *generation)
     generation_hold(generation, worker->index);
     follow_limits(worker->priv);
     follow_backends(worker->priv);
-    close_homeless(worker->priv);
+    close_idle(worker->priv);
 }
 
 void adopt_send(struct worker *worker, const struct generation *generation,

@@ -174,6 +174,11 @@ const SSL *tls_conn_ssl(const struct tls_conn *conn)
     return conn->ssl;
 }
 
+const struct tls_origin *tls_conn_origin(const struct tls_conn *conn)
+{
+    return conn->origin;
+}
+
 /* What OpenSSL has written. */
 static struct iovec written_by(struct tls_thread *thread)
 {

@@ -35,6 +35,8 @@ enum tls_step tls_conn_handshake(struct tls_conn *conn, int fd, const char *earl
 /* A word for metrics, from a fixed set, and OpenSSL's own. */
 const char *tls_conn_failure(const struct tls_conn *conn, const char **detail);
 const SSL *tls_conn_ssl(const struct tls_conn *conn);
+/* Of one that we made. */
+const struct tls_origin *tls_conn_origin(const struct tls_conn *conn);
 
 /* As in io.h. */
 ssize_t tls_conn_read(struct tls_conn *conn, int fd, char *buf, size_t len);

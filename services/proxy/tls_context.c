@@ -88,3 +88,16 @@ int tls_context_trust(SSL_CTX *ctx, const char *key, const char *file, struct er
     ERR_clear_error();
     return SSL_CTX_load_verify_file(ctx, file) == 1 ? 0 : unreadable(key, file, err);
 }
+
+bool tls_context_digest(const SSL_CTX *ctx, EVP_MD_CTX *digest)
+{
+    unsigned char id[EVP_MAX_MD_SIZE];
+    unsigned len;
+    STACK_OF(X509) *all = X509_STORE_get1_all_certs(SSL_CTX_get_cert_store(ctx));
+    bool ok = all != NULL;
+    for (int i = 0; ok && i < sk_X509_num(all); i++)
+        ok = X509_digest(sk_X509_value(all, i), EVP_sha256(), id, &len) &&
+             EVP_DigestUpdate(digest, id, len);
+    sk_X509_pop_free(all, X509_free);
+    return ok;
+}

@@ -15,6 +15,8 @@ int tls_context_identity(SSL_CTX *ctx, const char *certificate, const char *key,
                          struct err *err) MUST_USE;
 /* Authorities that the other side's certificate is checked against; `key` names the setting. */
 int tls_context_trust(SSL_CTX *ctx, const char *key, const char *file, struct err *err) MUST_USE;
+/* Adds the authorities that a context trusts, by content. False: OpenSSL fails. */
+bool tls_context_digest(const SSL_CTX *ctx, EVP_MD_CTX *digest);
 /* What OpenSSL says of its last error, which is forgotten then. Never NULL. */
 const char *tls_context_why(void);
 

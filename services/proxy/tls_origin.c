@@ -18,6 +18,7 @@ struct tls_origin {
     SSL_CTX *ctx;
     char *name;
     bool address;                       /* the name is one: verified as such, and not sent */
+    unsigned char identity[32];         /* SHA-256: whom it trusts, and who it says that we are */
     SSL_SESSION *sessions[WORKERS_MAX]; /* each touched by its worker only */
 };
 
@@ -47,6 +48,23 @@ static int set_name(struct tls_origin *origin, struct err *err)
     return ok ? 0 : err_set(err, "server_name: %s", tls_context_why());
 }
 
+/* By content: a file may be another under the same name. */
+static int identify(struct tls_origin *origin, struct err *err)
+{
+    unsigned char own[EVP_MAX_MD_SIZE];
+    unsigned len = 0;
+    const X509 *certificate = SSL_CTX_get0_certificate(origin->ctx);
+    EVP_MD_CTX *digest = EVP_MD_CTX_new();
+    bool ok = digest && EVP_DigestInit_ex2(digest, EVP_sha256(), NULL) &&
+              (!certificate || X509_digest(certificate, EVP_sha256(), own, &len)) &&
+              EVP_DigestUpdate(digest, &len, sizeof(len)) && EVP_DigestUpdate(digest, own, len) &&
+              EVP_DigestUpdate(digest, origin->name, strlen(origin->name)) &&
+              tls_context_digest(origin->ctx, digest) &&
+              EVP_DigestFinal_ex(digest, origin->identity, NULL);
+    EVP_MD_CTX_free(digest);
+    return ok ? 0 : err_set(err, "TLS: %s", tls_context_why());
+}
+
 static int configure(struct tls_origin *origin, const struct backend_tls_config *config,
                      struct err *err)
 {
@@ -73,7 +91,7 @@ int tls_origin_new(const struct backend_tls_config *config, const char *host,
     origin->name = mem_strdup(config && config->server_name[0] ? config->server_name : host);
     origin->address = is_address(origin->name);
     *out = origin;
-    if (configure(origin, config, err) == 0)
+    if (configure(origin, config, err) == 0 && identify(origin, err) == 0)
         return 0;
     tls_origin_unref(out);
     return -1;
@@ -83,6 +101,11 @@ struct tls_origin *tls_origin_ref(struct tls_origin *origin)
 {
     atomic_fetch_add_explicit(&origin->refs, 1, memory_order_relaxed);
     return origin;
+}
+
+bool tls_origin_same(const struct tls_origin *a, const struct tls_origin *b)
+{
+    return a == b || (a && b && memcmp(a->identity, b->identity, sizeof(a->identity)) == 0);
 }
 
 void tls_origin_unref(struct tls_origin **origin)

@@ -15,6 +15,9 @@ int tls_origin_new(const struct backend_tls_config *config, const char *host,
                    struct tls_origin **out, struct err *err) MUST_USE;
 struct tls_origin *tls_origin_ref(struct tls_origin *origin);
 void tls_origin_unref(struct tls_origin **origin);
+/* What one has verified, the other would: the same name and authorities, and the same certificate
+ * of our own. Either may be NULL: no TLS. */
+bool tls_origin_same(const struct tls_origin *a, const struct tls_origin *b);
 /* A client's SSL with name, verification and, where there is one, a session of this worker. NULL:
  * out of memory. `http`: ALPN says http/1.1. */
 SSL *tls_origin_ssl(struct tls_origin *origin, unsigned worker, bool http) MUST_USE;

@@ -144,19 +144,6 @@ static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *len,
     return SSL_TLSEXT_ERR_OK;
 }
 
-static int add_authorities(EVP_MD_CTX *digest, const SSL_CTX *ctx)
-{
-    unsigned char id[EVP_MAX_MD_SIZE];
-    unsigned len;
-    STACK_OF(X509) *all = X509_STORE_get1_all_certs(SSL_CTX_get_cert_store(ctx));
-    int ok = all != NULL;
-    for (int i = 0; ok && i < sk_X509_num(all); i++)
-        ok = X509_digest(sk_X509_value(all, i), EVP_sha256(), id, &len) &&
-             EVP_DigestUpdate(digest, id, len);
-    sk_X509_pop_free(all, X509_free);
-    return ok;
-}
-
 /* A session of one policy is none of another: it may have been made without a certificate, or with
  * that of an authority that is trusted no more. */
 static int set_session_policy(SSL_CTX *ctx, const struct listener_tls_config *config)
@@ -166,7 +153,7 @@ static int set_session_policy(SSL_CTX *ctx, const struct listener_tls_config *co
     EVP_MD_CTX *digest = EVP_MD_CTX_new();
     int ok = digest && EVP_DigestInit_ex2(digest, EVP_sha256(), NULL) &&
              EVP_DigestUpdate(digest, &config->client_auth, sizeof(config->client_auth)) &&
-             add_authorities(digest, ctx) && EVP_DigestFinal_ex(digest, id, &len) &&
+             tls_context_digest(ctx, digest) && EVP_DigestFinal_ex(digest, id, &len) &&
              SSL_CTX_set_session_id_context(ctx, id, len);
     EVP_MD_CTX_free(digest);
     return ok ? 0 : -1;

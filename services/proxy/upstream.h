@@ -46,6 +46,8 @@ int upstream_socket(struct worker *worker, struct backend *backend);
 /* Of such an errno: what we ran out of is not the backend's failure. */
 bool upstream_is_shortage(int error);
 void upstream_park(struct upstream *upstream);
+/* As the present configuration has it: what its files are now might not have verified it. */
+bool upstream_trusted(const struct upstream *upstream);
 void upstream_close(struct upstream *upstream);
 void upstream_close_all(struct worker *worker);
 

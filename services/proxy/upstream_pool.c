@@ -2,6 +2,8 @@
  * is used next, so that what is not needed grows old and is closed. */
 #include "services/proxy/upstream.h"
 
+#include "services/proxy/tls_conn.h"
+
 #include "libcommon/mem.h"
 
 #include <errno.h>
@@ -107,6 +109,12 @@ struct upstream *upstream_take(struct worker *worker, const struct pool *pool,
     return upstream;
 }
 
+bool upstream_trusted(const struct upstream *upstream)
+{
+    const struct tls_conn *tls = upstream->io.tls;
+    return tls_origin_same(tls ? tls_conn_origin(tls) : NULL, slot_of(upstream)->tls);
+}
+
 /* All idle ones of a thread together are no more than clients may connect to it. */
 static bool may_park(const struct upstream *upstream)
 {
@@ -117,7 +125,7 @@ static bool may_park(const struct upstream *upstream)
         return false;
     /* The present configuration decides whether it is kept, not that of its last exchange. But one
      * that began with a PROXY header is of one client. */
-    return slot->pool && slot->idle_count < slot->pool->max_idle &&
+    return slot->pool && slot->idle_count < slot->pool->max_idle && upstream_trusted(upstream) &&
            slot->pool->config->send_proxy == SEND_PROXY_OFF &&
            upstream->pool->config->send_proxy == SEND_PROXY_OFF &&
            priv->idle_upstreams < proxy->connection_limit / (int64_t)proxy->worker_count + 1;

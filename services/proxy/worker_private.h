@@ -25,6 +25,7 @@ struct h2_worker;
 struct listener;
 struct stream;
 struct tcp;
+struct tls_origin;
 struct tls_thread;
 struct upstream;
 
@@ -36,8 +37,9 @@ struct grave {
 
 /* A backend as this worker sees it. Slots may move when a configuration is taken over. */
 struct backend_slot {
-    const struct pool *pool; /* where it stands in the present generation; NULL: nowhere */
-    struct upstream *idle;   /* last used first */
+    const struct pool *pool;      /* where it stands in the present generation; NULL: nowhere */
+    const struct tls_origin *tls; /* as what its connections must have been verified; NULL: none */
+    struct upstream *idle;        /* last used first */
     struct upstream *idle_last;
     unsigned idle_count;
     int64_t current_weight; /* of smooth weighted round robin */

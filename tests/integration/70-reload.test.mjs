@@ -6,10 +6,11 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 
-import { Authority } from '../support/certificates.mjs';
+import { Authority, identity } from '../support/certificates.mjs';
 import { canConnect, freePort, removeDirectory, temporaryDirectory, waitUntil } from '../support/process.mjs';
 import { RawOrigin, answering, ask, connect, ok } from '../support/raw.mjs';
 import { Service } from '../support/service.mjs';
+import { TlsOrigin } from '../support/tls.mjs';
 import { Traffic } from '../support/traffic.mjs';
 
 let dir;
@@ -167,6 +168,47 @@ describe('reload', () => {
       assert.equal(await proxy.metric('octroi_proxy_upstream_connections', 'pool="other"'), 0);
     } finally {
       await other.stop();
+    }
+  });
+
+  test('a connection to an origin that was verified by an authority that is none any more serves no new request', async () => {
+    const [first, second] = ['first', 'second'].map((name) => new Authority(dir, name));
+    const trusted = join(dir, 'trusted.pem');
+    const held = [];
+    const secure = await new TlsOrigin(identity(first.issue('origin', ['IP:127.0.0.1'])), async (wire, socket, self) => {
+      const number = self.connections;
+      for (;;) {
+        const { target } = await wire.request();
+        if (target.endsWith('/held')) await new Promise((resolve) => held.push(resolve));
+        await wire.write(ok(`connection ${number}`));
+      }
+    }).start();
+    const options = {
+      workers: 1,
+      pools: `  secure: { backends: [{ url: "https://127.0.0.1:${secure.port}", tls: { ca: ${trusted} } }], timeouts: { connect: 10s, keepalive_idle: 60s } }`,
+      routes: '  - { path: /secure, pool: secure }',
+    };
+    try {
+      writeFileSync(trusted, first.pem);
+      await start(options);
+      assert.equal(await text('/secure'), 'connection 1');
+      await reload();
+      assert.equal(await text('/secure'), 'connection 1', 'nothing has changed');
+      const wire = await connect(port);
+      wire.write('GET /secure/held HTTP/1.1\r\nHost: test\r\n\r\n');
+      await waitUntil('the request at the origin', () => held.length === 1);
+      assert.equal(await text('/secure'), 'connection 2');
+
+      writeFileSync(trusted, second.pem);
+      await reload();
+      await waitUntil('the idle connection to be closed', () => secure.sockets.size === 1);
+      assert.equal((await get('/secure')).status, 502);
+      held.pop()();
+      assert.equal((await wire.response()).body.toString(), 'connection 1', 'what is under way ends well');
+      assert.equal((await get('/secure')).status, 502, 'and its connection is not kept');
+      wire.close();
+    } finally {
+      await secure.stop();
     }
   });
 
