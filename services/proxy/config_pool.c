@@ -152,7 +152,10 @@ static const struct config_schema breaker_schema = {.name = "circuit_breaker",
 
 static const struct config_field retry_fields[] = {
     CONFIG_FIELD(struct retry_config, attempts, "attempts", CONFIG_INT, .fallback = "2", .min = 1,
-                 .max = 10, .doc = "how often a request is tried in all"),
+                 .max = 10,
+                 .doc = "how often a request is tried in all; a connection that cannot be made is "
+                        "no try. 1: nothing that was sent is sent again. From 2 on, one repeat is "
+                        "not counted: where a kept connection was closed as the request went out"),
     CONFIG_FIELD(struct retry_config, budget, "budget", CONFIG_PERCENT, .fallback = "20%",
                  .doc = "retries as a share of the pool's requests"),
     CONFIG_TIMEOUT(struct retry_config, base, 0, "25ms",

@@ -31,7 +31,7 @@ static const struct config_schema timeouts_schema = {.name = "route timeouts",
 
 static const struct config_field retry_fields[] = {
     CONFIG_FIELD(struct route_retry_config, attempts, "attempts", CONFIG_INT, .required = true,
-                 .min = 1, .max = 10, .doc = "how often a request is tried in all"),
+                 .min = 1, .max = 10, .doc = "how often a request is tried in all, as in a pool"),
 };
 static const struct config_schema retry_schema = {.name = "route retry",
                                                   .size = sizeof(struct route_retry_config),

@@ -29,11 +29,16 @@ static int64_t limit_of(const struct exchange *exchange)
     return route->attempts ? route->attempts : route->pool->config->retry.attempts;
 }
 
+bool retry_may_repeat(const struct exchange *exchange)
+{
+    return exchange->idempotent && limit_of(exchange) > 1;
+}
+
 void retry_begin(struct exchange *exchange)
 {
     const struct pool *pool = exchange->request.route->pool;
     retry_budget_earn(&pool->state->budget, pool->config->retry.budget);
-    if (exchange->idempotent && limit_of(exchange) > 1)
+    if (retry_may_repeat(exchange))
         replay_begin(exchange, (size_t)pool->config->retry.buffer);
 }
 
@@ -125,7 +130,7 @@ bool retry_plan(struct exchange *exchange, enum retry_reason reason, int64_t aft
     if (exchange->responded || !replay_possible(exchange))
         return false;
     if (reason == RETRY_REUSED) {
-        again = exchange->idempotent && !exchange->fresh;
+        again = retry_may_repeat(exchange) && !exchange->fresh;
         exchange->fresh = true;
         retry->delay_ms = 0;
     } else {

@@ -1,10 +1,10 @@
 /* Whether a request may be tried again, and when. Never after a byte of an answer went to the
- * client. A connection that could not be made is passed over to another backend at once, whatever
- * the request; anything else is repeated only where the method is idempotent (or not a byte was
- * sent), the body is none or kept whole, attempts are left, and the pool's budget allows; then
- * after a jittered, growing wait, and at another backend where one is fit. A status (502, 503, 504)
- * is repeated only at another backend, or after the origin's own Retry-After if that is not longer
- * than retry.max. */
+ * client. A connection that could not be made is passed over to another backend at once; anything
+ * else is repeated only where the method is idempotent (or not a byte was sent), the body is none
+ * or kept whole, attempts are left, and the pool's budget allows; after a jittered, growing wait,
+ * and at another backend where one is fit. A status (502, 503, 504) is repeated only at another
+ * backend, or after the origin's own Retry-After if that is within retry.max. One repeat is free
+ * where a kept connection was closed as the request went out; with one attempt there is none. */
 #ifndef PROXY_RETRY_H
 #define PROXY_RETRY_H
 
@@ -31,6 +31,8 @@ struct retry_state {
 };
 
 const char *retry_reason_name(enum retry_reason reason);
+/* Its method and the configuration allow that what an origin may have seen is sent again. */
+bool retry_may_repeat(const struct exchange *exchange);
 /* Called once when a request begins: it earns a share of a retry. */
 void retry_begin(struct exchange *exchange);
 /* True: the exchange goes on with exchange_again. `after_s` is the origin's Retry-After, -1 where

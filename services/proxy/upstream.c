@@ -643,7 +643,7 @@ static enum room_result not_opened(struct exchange *exchange, int error)
 /* Where not, a connection that its origin may be closing just now is not the one to take. */
 static bool can_be_repeated(const struct exchange *exchange)
 {
-    return exchange->idempotent && (exchange->body == BODY_NONE || exchange->replay.keeping);
+    return retry_may_repeat(exchange) && (exchange->body == BODY_NONE || exchange->replay.keeping);
 }
 
 static enum room_result enter(struct request *request)

@@ -4,9 +4,11 @@ import { execFileSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 
+import { Authority, identity } from '../support/certificates.mjs';
 import { Gate, latch, origins, tally } from '../support/gate.mjs';
-import { sleep, waitUntil } from '../support/process.mjs';
-import { ok } from '../support/raw.mjs';
+import { removeDirectory, sleep, temporaryDirectory, waitUntil } from '../support/process.mjs';
+import { RawOrigin, ok } from '../support/raw.mjs';
+import { TlsOrigin } from '../support/tls.mjs';
 
 const type = (response) => response.json().type.split('/').pop();
 const status = (code, extra = '') => `HTTP/1.1 ${code} Whatever\r\nContent-Length: 0\r\n${extra}\r\n`;
@@ -22,6 +24,67 @@ function forget(set) {
   }
 }
 const asked = (set) => set.list.reduce((sum, origin) => sum + origin.requests.length, 0);
+
+describe('a request that its origin has read whole when it drops the connection', () => {
+  let dir;
+  let gate;
+  let read; // what origins have read since the last forget
+  let plain;
+  let secure;
+
+  before(async () => {
+    dir = temporaryDirectory('resilience');
+    const authority = new Authority(dir);
+    // The second request is the one: on a connection that is kept, and known to be alive.
+    const handle = async (wire, drop) => {
+      for (;;) {
+        const request = await wire.request();
+        read.push(request.body.length);
+        if (read.length === 2) drop();
+        else await wire.write(ok('served'));
+      }
+    };
+    plain = await new RawOrigin((wire) => handle(wire, () => wire.reset())).start();
+    secure = await new TlsOrigin(identity(authority.issue('origin', ['IP:127.0.0.1'])), (wire, socket, self) =>
+      handle(wire, () => { for (const raw of self.sockets) raw.resetAndDestroy(); })).start();
+    const pool = (url, tls, rules) => `{ backends: [{ url: "${url}"${tls} }], passive: { failures: 0 }, retry: { base: 1ms${rules} }, timeouts: { connect: 10s } }`;
+    const pools = {};
+    for (const [name, rules] of [['again', ''], ['once', ', attempts: 1']]) {
+      pools[name] = pool(`http://127.0.0.1:${plain.port}`, '', rules);
+      pools[`${name}-tls`] = pool(`https://127.0.0.1:${secure.port}`, `, tls: { ca: ${authority.file} }`, rules);
+    }
+    gate = await new Gate({ workers: 1, pools }).start();
+  });
+  after(async () => {
+    await gate?.stop();
+    await plain?.stop();
+    await secure?.stop();
+    removeDirectory(dir);
+  });
+
+  for (const [what, path, method, size, repeated] of [
+    ['a GET', 'again', 'GET', 0, true],
+    ['a PUT that was kept', 'again', 'PUT', 5000, true],
+    ['a PUT that is too large to be', 'again', 'PUT', 300_000, false],
+    ['a POST without a body', 'again', 'POST', 0, false],
+    ['a POST', 'again', 'POST', 5000, false],
+    ['a large POST', 'again', 'POST', 300_000, false],
+    ['a PATCH', 'again', 'PATCH', 5000, false],
+    ['a GET that is to be tried once', 'once', 'GET', 0, false],
+    ['a PUT that is to be tried once', 'once', 'PUT', 5000, false],
+    ['a POST that is to be tried once', 'once', 'POST', 5000, false],
+  ]) {
+    for (const tls of ['', '-tls']) {
+      test(`${what} is ${repeated ? 'repeated' : 'never repeated'}${tls ? ', TLS' : ''}`, async () => {
+        read = [];
+        const body = 'x'.repeat(size);
+        assert.equal((await gate.ask(`/${path}${tls}`)).status, 200);
+        const answer = await gate.ask(`/${path}${tls}`, { method, body });
+        assert.deepEqual([answer.status, read], repeated ? [200, [0, size, size]] : [502, [0, size]]);
+      });
+    }
+  }
+});
 
 describe('retries', () => {
   let set;
