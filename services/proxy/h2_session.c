@@ -10,6 +10,9 @@
 /* Over what limits.header_bytes lets an origin send and what is added to it: nghttp2 would drop a
  * longer one without a word. */
 #define SEND_HEAD_MAX (1024 * 1024)
+/* Frames behind the first of a head that is as long as limits.header_bytes may let it be, where
+ * each is full; some more for who does not fill them. */
+#define CONTINUATIONS_MAX 24
 #define PROTOCOL_RESET(code)                                                                       \
     ((code) != NGHTTP2_NO_ERROR && (code) != NGHTTP2_INTERNAL_ERROR && (code) != NGHTTP2_CANCEL)
 
@@ -395,5 +398,6 @@ __attribute__((constructor)) static void make_callbacks(void)
     nghttp2_option_set_no_closed_streams(options, 1);
     nghttp2_option_set_max_outbound_ack(options, 256);
     nghttp2_option_set_max_send_header_block_length(options, SEND_HEAD_MAX);
+    nghttp2_option_set_max_continuations(options, CONTINUATIONS_MAX);
     nghttp2_option_set_peer_max_concurrent_streams(options, H2_STREAMS);
 }

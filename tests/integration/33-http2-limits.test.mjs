@@ -134,6 +134,21 @@ test('an answer with a head of 100 KB arrives whole', { timeout: 30_000 }, async
   }
 });
 
+test('a request with a head of 250 KB arrives whole where header_bytes allows it', { timeout: 30_000 }, async () => {
+  await start('shutdown: 2s', 'header_bytes: 256KiB');
+  const fields = Object.fromEntries(Array.from({ length: 5 }, (_, i) => [`x-${i}`, `${i}`.repeat(50_000)]));
+  const client = http2.connect(`http://127.0.0.1:${port}`, { maxSendHeaderBlockLength: 1 << 20 });
+  try {
+    const request = client.request({ ':path': '/whole', ...fields });
+    const [headers] = await once(request, 'response');
+    assert.equal(headers[':status'], 200);
+    const arrived = origin.requests.at(-1).headers;
+    for (const [name, value] of Object.entries(fields)) assert.equal(arrived[name], value);
+  } finally {
+    client.destroy();
+  }
+});
+
 describe('drain', () => {
   test('a connection that speaks HTTP/2 after the drain began is told to go, and its request is served', async () => {
     await start('shutdown: 8s');
