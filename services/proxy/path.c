@@ -2,6 +2,8 @@
  * only is refused. */
 #include "services/proxy/path.h"
 
+#include "libcommon/mem.h"
+
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <string.h>
@@ -88,6 +90,38 @@ static const char *decode_all(h2o_iovec_t in, char *out, size_t *out_len)
     return NULL;
 }
 
+/* The byte that is escaped at buf[at]; -1: none is. */
+static int escaped(const char *buf, size_t len, size_t at)
+{
+    return len > at && len - at >= 3 && buf[at] == '%'
+               ? hex_digit(buf[at + 1]) << 4 | hex_digit(buf[at + 2])
+               : -1;
+}
+
+/* ASCII in more than the one byte that UTF-8 has for it (RFC 3629 section 3): a slash or a dot to
+ * decoders that do not mind. In two bytes it is refused where it is decoded; others begin with a
+ * lead byte and so many bytes of nothing. */
+static bool overlong(const char *buf, size_t len)
+{
+    static const int leads[] = {0xe0, 0xf0, 0xf8, 0xfc, 0xfe};
+    for (size_t at = 0; at < len; at++) {
+        int lead = buf[at] == '%' ? escaped(buf, len, at) : -1;
+        size_t empty = 0, next = at + 3;
+        while (empty < ARRAY_LEN(leads) && leads[empty] != lead)
+            empty++;
+        if (empty == ARRAY_LEN(leads))
+            continue;
+        while (empty > 0 && escaped(buf, len, next) == 0x80) {
+            empty--;
+            next += 3;
+        }
+        if (empty == 0 && escaped(buf, len, next) >> 1 == 0x80 >> 1 &&
+            escaped(buf, len, next + 3) >> 6 == 0x80 >> 6)
+            return true;
+    }
+    return false;
+}
+
 /* The segment [at, end) of buf is "." or ".."; 0 where it is neither. */
 static unsigned dots(const char *buf, size_t at, size_t end)
 {
@@ -144,6 +178,8 @@ const char *path_normalize(h2o_iovec_t in, char *out, size_t *out_len)
     const char *why = decode_all(in, out, &len);
     if (why)
         return why;
+    if (overlong(out, len))
+        return "the path holds an overlong encoding";
     if (dotted_parameters(out, len))
         return "the path holds a dot segment with parameters";
     *out_len = remove_segments(out, len);

@@ -131,6 +131,8 @@ describe('requests', () => {
   const mild = [
     ['a dot segment with parameters', G('/..;/v1'), 400],
     ['an overlong slash', G('/a%c0%afb'), 400],
+    ['an overlong slash, in three bytes', G('/a%e0%80%afb'), 400],
+    ['an overlong dot, in six bytes', G('/%fc%80%80%80%80%ae/a'), 400],
     ['an authority with another port', G('http://test:81/', 'test:82'), 400],
     ['an authority with a port and a Host with none', G('http://test:81/'), 400],
     ['an authority with a user', G('http://me@test/'), 400],
