@@ -167,9 +167,10 @@ static const struct config_field wallet_fields[] = {
                  .fallback = "200000000000", .min = 1, .max = 1000000000000000,
                  .doc = "most that a unit of gas may cost, in wei; above it the wallet waits"),
     CONFIG_FIELD(struct settings_wallet, max_priority_fee_per_gas, "max_priority_fee_per_gas",
-                 CONFIG_INT, .fallback = "2000000000", .min = 0, .max = 1000000000000000,
+                 CONFIG_INT, .fallback = "2000000000", .min = 1, .max = 1000000000000000,
                  .doc = "most of it that goes to the block's maker, in wei; a first transaction "
-                        "offers half of it at most, so that it can be replaced"),
+                        "offers half of it at most, so that it can be replaced; none at all would "
+                        "make that impossible"),
     CONFIG_FIELD(struct settings_wallet, gas_limit, "gas_limit", CONFIG_INT, .fallback = "500000",
                  .min = 21000, .max = 30000000, .doc = "most gas of one transaction"),
     CONFIG_FIELD(struct settings_wallet, max_spend_per_hour, "max_spend_per_hour", CONFIG_INT,

@@ -114,6 +114,21 @@ static void a_tip_at_its_cap_does_not_hold_the_price_down(void **state)
     assert_true(now.max_fee > market.base);
 }
 
+/* The smallest cap of the tip that settings take leaves room for one replacement, which offers the
+ * whole cap of the price. */
+static void the_smallest_tip_cap_leaves_a_replacement(void **state)
+{
+    static const struct fees_policy least = {200 * GWEI, 1, 15};
+    struct fees now, next;
+    struct fees_market market = {GWEI, GWEI};
+    (void)state;
+    assert_true(fees_first(&least, &market, &now));
+    assert_int_equal(now.priority_fee, 0);
+    assert_true(fees_bump(&least, &market, &now, &next));
+    assert_int_equal(next.priority_fee, 1);
+    assert_int_equal(next.max_fee, 200 * GWEI);
+}
+
 static void cost(void **state)
 {
     (void)state;
@@ -131,6 +146,7 @@ int main(void)
         cmocka_unit_test(replacement),
         cmocka_unit_test(every_bump_is_taken_or_refused),
         cmocka_unit_test(a_tip_at_its_cap_does_not_hold_the_price_down),
+        cmocka_unit_test(the_smallest_tip_cap_leaves_a_replacement),
         cmocka_unit_test(cost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

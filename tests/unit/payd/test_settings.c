@@ -58,6 +58,9 @@ static void refused(void **unused)
         {"rpc: [\"http://a\", \"ftp://b\"]", "chain.rpc[1]: url: must begin with http"},
         {"rpc: []", "chain.rpc"},
         {"timeout: 1ms, rpc: [\"http://a\"]", "timeout"},
+        /* A transaction without a tip could never be replaced. */
+        {"rpc: [\"http://a\"] }\nwallet: { max_priority_fee_per_gas: 0",
+         "wallet.max_priority_fee_per_gas"},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
