@@ -11,21 +11,21 @@ static int unreadable(struct rpc *rpc, const char *method, struct err *err)
     return err_set(err, "%s: the answer cannot be read", method);
 }
 
-static int ask_quantity(struct rpc *rpc, const char *method, json_t *params, int64_t *out,
-                        struct err *err)
+/* Nonces are counted on from here, so one that no address can have come to is none. */
+static int read_count(const json_t *result, int64_t *out)
 {
-    AUTO_JSON json_t *result = NULL;
-    enum rpc_fault fault;
-    if (rpc_call(rpc, method, params, &result, &fault, err) != 0)
-        return -1;
-    return evm_quantity(result, out) == 0 ? 0 : unreadable(rpc, method, err);
+    return evm_quantity(result, out) == 0 && *out <= WALLET_NODE_NONCE_MAX ? 0 : -1;
 }
 
 int wallet_node_count(struct rpc *rpc, const char *address, int64_t block, int64_t *out,
                       struct err *err)
 {
-    return ask_quantity(rpc, "eth_getTransactionCount",
-                        json_pack("[s, o]", address, evm_block_name(block)), out, err);
+    AUTO_JSON json_t *result = NULL;
+    enum rpc_fault fault;
+    if (rpc_call(rpc, "eth_getTransactionCount",
+                 json_pack("[s, o]", address, evm_block_name(block)), &result, &fault, err) != 0)
+        return -1;
+    return read_count(result, out) == 0 ? 0 : unreadable(rpc, "eth_getTransactionCount", err);
 }
 
 int wallet_node_gwei(const char *quantity, int64_t *out)
@@ -59,8 +59,8 @@ static int block_read(const json_t *block, struct wallet_view *out)
 static int view_read(json_t *const *results, struct wallet_view *out)
 {
     const char *balance = json_string_value(results[3]);
-    if (block_read(results[0], out) != 0 || evm_quantity(results[1], &out->latest) != 0 ||
-        evm_quantity(results[2], &out->pending) != 0 || balance == NULL)
+    if (block_read(results[0], out) != 0 || read_count(results[1], &out->latest) != 0 ||
+        read_count(results[2], &out->pending) != 0 || balance == NULL)
         return -1;
     return wallet_node_gwei(balance, &out->balance_gwei);
 }

@@ -8,6 +8,8 @@
 #include "services/payd/rpc.h"
 #include "services/payd/wallet_revert.h"
 
+#define WALLET_NODE_NONCE_MAX ((int64_t)1 << 40) /* more than any address can have sent */
+
 /* The chain as one look sees it. */
 struct wallet_view {
     int64_t head;

@@ -13,28 +13,31 @@
 #define DATA_MAX      1024
 #define CODE_REVERTED 3 /* geth's code for a call that reverted */
 
+/* What is not known, such as a token's own errors, is passing too. */
+enum means { PASSING, FINAL, ALREADY };
+
 struct error {
     const char *signature;
-    bool already;
+    enum means means;
 };
 
 static const struct error errors[] = {
-    {"WrongSeq(uint256)", false},
-    {"NothingToRefund()", false},
-    {"RefundWindowOver(uint256)", false},
-    {"BadRefund(uint256,uint256)", false},
-    {"NotCovered(uint256)", false},
-    {"AlreadyRefunded(bytes32)", true},
-    {"RevocationUnchanged()", true},
-    {"NothingToWithdraw()", false},
-    {"UnknownToken(address)", false},
-    {"WrongTokenIndex(uint8)", false},
-    {"ShortTransfer(uint256,uint256)", false},
-    {"ZeroAddress()", false},
-    {"IsPaused()", false},
-    {"AccessControlUnauthorizedAccount(address,bytes32)", false},
-    {"SafeERC20FailedOperation(address)", false},
-    {"ReentrancyGuardReentrantCall()", false},
+    {"WrongSeq(uint256)", FINAL},
+    {"NothingToRefund()", FINAL},
+    {"RefundWindowOver(uint256)", FINAL},
+    {"BadRefund(uint256,uint256)", PASSING},
+    {"NotCovered(uint256)", PASSING},
+    {"AlreadyRefunded(bytes32)", ALREADY},
+    {"RevocationUnchanged()", ALREADY},
+    {"NothingToWithdraw()", FINAL},
+    {"UnknownToken(address)", FINAL},
+    {"WrongTokenIndex(uint8)", FINAL},
+    {"ShortTransfer(uint256,uint256)", PASSING},
+    {"ZeroAddress()", FINAL},
+    {"IsPaused()", PASSING},
+    {"AccessControlUnauthorizedAccount(address,bytes32)", PASSING},
+    {"SafeERC20FailedOperation(address)", PASSING},
+    {"ReentrancyGuardReentrantCall()", PASSING},
 };
 
 static void put_printable(struct buf *out, const void *text, size_t len)
@@ -77,13 +80,13 @@ static bool is(const char *signature, const uint8_t *data)
     return memcmp(selector, data, 4) == 0;
 }
 
-static bool put_known(struct buf *out, const uint8_t *data, size_t len, bool *already)
+static bool put_known(struct buf *out, const uint8_t *data, size_t len, enum means *means)
 {
     const uint8_t *text;
     size_t text_len;
     for (size_t i = 0; i < ARRAY_LEN(errors); i++) {
         if (is(errors[i].signature, data)) {
-            *already = errors[i].already;
+            *means = errors[i].means;
             put_error(out, &errors[i], data + 4, len - 4);
             return true;
         }
@@ -99,15 +102,18 @@ void wallet_revert_read(long long code, const char *message, const char *data,
 {
     uint8_t bytes[DATA_MAX];
     size_t len = 0;
+    enum means means = PASSING;
     AUTO_BUF struct buf why = {0};
     *out = (struct wallet_revert){0};
     if (hex_decode_any(data, bytes, sizeof(bytes), &len) != 0)
         len = 0;
     out->reverted = len >= 4 || code == CODE_REVERTED || strstr(message, "revert") != NULL;
-    if (len < 4 || !put_known(&why, bytes, len, &out->already)) {
+    if (len < 4 || !put_known(&why, bytes, len, &means)) {
         put_printable(&why, message, strlen(message));
         if (len >= 4)
             buf_printf(&why, " %.74s", data);
     }
+    out->already = means == ALREADY;
+    out->final = means == FINAL;
     snprintf(out->why, sizeof(out->why), "%s", why.len == 0 ? "no reason given" : why.data);
 }

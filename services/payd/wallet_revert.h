@@ -9,6 +9,7 @@
 struct wallet_revert {
     bool reverted; /* the contract refused; else the node did, for a reason of its own */
     bool already;  /* what was asked for is already so */
+    bool final;    /* it will never be otherwise */
     char why[WALLET_REVERT_TEXT]; /* printable ASCII */
 };
 

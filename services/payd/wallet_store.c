@@ -25,8 +25,8 @@ static const struct pg_stmt jobs_stmt = {
     "block_number, "
     "block_hash, reverted, (extract(epoch FROM clock_timestamp() - mined_at) * 1000)::bigint AS "
     "mined_ms, next_at <= clock_timestamp() AS due FROM wallet_job WHERE follower = $1 AND state = "
-    "$2::text AND ($2::text <> 'queued' OR next_at <= clock_timestamp()) ORDER BY nonce, id LIMIT "
-    "$3"};
+    "$2::text AND ($2::text <> 'queued' OR next_at <= clock_timestamp()) ORDER BY nonce, next_at, "
+    "id LIMIT $3"};
 /* Waiting counts from when a node took it, or else from its first try; never from before its block
  * left the chain. */
 static const struct pg_stmt attempts_stmt = {
@@ -74,7 +74,7 @@ static const struct pg_stmt tx_sent = {
 static const struct pg_stmt job_wait = {
     "wallet_wait",
     "UPDATE wallet_job SET attempts = attempts + 1, refusals = CASE WHEN $6::boolean THEN refusals "
-    "+ 1 ELSE 0 END, error = nullif($4::text, ''), "
+    "+ 1 WHEN state = 'queued' THEN 0 ELSE refusals END, error = nullif($4::text, ''), "
     "updated_at = clock_timestamp(), next_at = clock_timestamp() + $5::bigint * interval '1 "
     "millisecond' WHERE id = $1 AND follower = $2 AND state = $3 RETURNING id"};
 static const struct pg_stmt job_mined = {
@@ -93,6 +93,13 @@ static const struct pg_stmt job_lost = {
     "UPDATE wallet_job SET state = 'queued', nonce = NULL, address = NULL, attempts = 0, "
     "lost_nonces = lost_nonces + 1, updated_at = clock_timestamp(), next_at = clock_timestamp() "
     "WHERE id = $1 AND follower = $2 AND state = $3 RETURNING id"};
+static const struct pg_stmt job_reverted = {
+    "wallet_reverted",
+    "UPDATE wallet_job SET state = 'queued', nonce = NULL, address = NULL, tx_hash = NULL, "
+    "block_number = NULL, block_hash = NULL, reverted = NULL, mined_at = NULL, attempts = 0, "
+    "refusals = refusals + 1, error = 'its transaction reverted', updated_at = clock_timestamp(), "
+    "next_at = clock_timestamp() + $4::bigint * interval '1 millisecond' WHERE id = $1 AND "
+    "follower = $2 AND state = $3 RETURNING id"};
 static const struct pg_stmt job_over = {
     "wallet_over", "UPDATE wallet_job SET state = $4, error = nullif($5::text, ''), updated_at = "
                    "clock_timestamp() WHERE id = $1 AND follower = $2 AND state = $3 RETURNING id"};
@@ -361,6 +368,12 @@ int wallet_store_unmined(struct wallet_store *store, const struct wallet_row *ro
     return change_alone(
         store, &job_unmined,
         PG_PARAMS(pg_num(row->id).s, follower(store).s, wallet_job_state_name(row->state)), err);
+}
+
+int wallet_store_reverted(struct wallet_store *store, const struct wallet_row *row, int64_t next_ms,
+                          struct err *err)
+{
+    return change_alone(store, &job_reverted, ROW_PARAMS(pg_num(next_ms).s), err);
 }
 
 int wallet_store_lost(struct wallet_store *store, const struct wallet_row *row, struct err *err)

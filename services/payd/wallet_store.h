@@ -69,8 +69,8 @@ int wallet_store_counts(struct wallet_store *store, struct wallet_counts *out,
                         struct err *err) MUST_USE;
 int wallet_store_chain(struct wallet_store *store, struct wallet_chain *out,
                        struct err *err) MUST_USE;
-/* At most `max` jobs of a state, the oldest first: those sent by their nonce. Of the queued only
- * what is due. *rows is the caller's to free. */
+/* At most `max` jobs of a state: those sent by their nonce, of the queued what is due, the longest
+ * due first. *rows is the caller's to free. */
 int wallet_store_jobs(struct wallet_store *store, enum wallet_job_state state, int64_t max,
                       struct wallet_row **rows, size_t *count, struct err *err) MUST_USE;
 int wallet_store_attempts(struct wallet_store *store, const char *address, int64_t nonce,
@@ -114,6 +114,10 @@ int wallet_store_mined(struct wallet_store *store, const struct wallet_row *row,
 /* Its block left the chain. */
 int wallet_store_unmined(struct wallet_store *store, const struct wallet_row *row,
                          struct err *err) MUST_USE;
+/* It was mined for good and changed nothing: it is queued for another transaction, and counts as
+ * refused. */
+int wallet_store_reverted(struct wallet_store *store, const struct wallet_row *row, int64_t next_ms,
+                          struct err *err) MUST_USE;
 /* Its nonce went to another transaction for good: it is queued for a new one. */
 int wallet_store_lost(struct wallet_store *store, const struct wallet_row *row,
                       struct err *err) MUST_USE;

@@ -16,6 +16,7 @@
 #define STRAYS_MAX     16
 #define REFUSALS       3 /* in a row until a job has failed */
 #define BACKOFF_MS_MAX 30000
+#define PATIENT_MS_MAX 300000 /* where nothing changes soon, and many may wait */
 #define RESEND_MS_MAX  15000
 #define LOOK_MS_MAX    15000
 #define LATE_MS        5000 /* a turn may begin, or last, so much longer */
@@ -58,6 +59,9 @@ static const struct {
     [WALLET_WAIT_BALANCE] = {"balance", "the wallet cannot pay for gas: fund it"},
     [WALLET_WAIT_GAS] = {"gas-limit", "a call takes more gas than wallet.gas_limit"},
     [WALLET_WAIT_NODE] = {"node", "the node refuses a transaction"},
+    [WALLET_WAIT_REFUSED] = {"refused",
+                             "the contract or the token refuses a refund at the moment: why stands "
+                             "with the refund"},
     [WALLET_WAIT_FOREIGN] = {"foreign-nonce", "something else uses the wallet's key"},
     [WALLET_WAIT_GAP] = {"nonce-gap", "a nonce before those that were sent is unused"},
 };
@@ -118,12 +122,17 @@ void wallet_work_free(struct wallet_work **work)
     *work = NULL;
 }
 
-static int64_t pause_after(const struct wallet_work *work, int64_t attempts)
+static int64_t doubled(const struct wallet_work *work, int64_t times, int64_t max)
 {
     int64_t pause = work->settings->poll_ms;
-    for (int64_t i = 0; i < attempts && pause < BACKOFF_MS_MAX; i++)
+    for (int64_t i = 0; i < times && pause < max; i++)
         pause *= 2;
-    return pause < BACKOFF_MS_MAX ? pause : BACKOFF_MS_MAX;
+    return pause < max ? pause : max;
+}
+
+static int64_t pause_after(const struct wallet_work *work, int64_t attempts)
+{
+    return doubled(work, attempts, BACKOFF_MS_MAX);
 }
 
 static int64_t resend_ms(const struct wallet_work *work)
@@ -141,7 +150,8 @@ static void count(struct wallet_work *work, const char *what)
 static int hold(struct wallet_work *work, const struct wallet_row *row, enum wallet_wait what,
                 const char *why, struct err *err)
 {
-    int64_t pause = pause_after(work, row->attempts);
+    int64_t pause =
+        doubled(work, row->attempts, what == WALLET_WAIT_REFUSED ? PATIENT_MS_MAX : BACKOFF_MS_MAX);
     work->waits[what] = true;
     work->until[what] = clock_mono_ms(&clock_system) + pause + LATE_MS;
     if (row->attempts == 0)
@@ -271,6 +281,11 @@ static int sign(struct wallet_work *work, struct wallet_row *row, const struct o
     return rc;
 }
 
+static bool is_refund(const struct wallet_row *row)
+{
+    return row->kind == WALLET_JOB_REFUND || row->kind == WALLET_JOB_REFUND_TRANSFER;
+}
+
 static int refused(struct wallet_work *work, const struct wallet_row *row,
                    const struct wallet_revert *revert, struct err *err)
 {
@@ -278,6 +293,9 @@ static int refused(struct wallet_work *work, const struct wallet_row *row,
         return hold(work, row, WALLET_WAIT_NODE, revert->why, err);
     if (revert->already)
         return end(work, row, WALLET_JOB_DONE, "it is so already", err);
+    /* What somebody waits for is not lost by a pause, a missing role or a pot that is empty. */
+    if (is_refund(row) && !revert->final)
+        return hold(work, row, WALLET_WAIT_REFUSED, revert->why, err);
     /* A block that left the chain for a moment is no reason to give up. */
     if (row->refusals + 1 < REFUSALS)
         return wallet_store_refused(&work->store, row, revert->why,
@@ -343,9 +361,13 @@ static int search(struct wallet_work *work, const struct wallet_attempts *attemp
     return 0;
 }
 
+/* A block beyond those that were read is not believed yet: it might never come, and the job is its.
+ */
 static int mined(struct wallet_work *work, const struct wallet_row *row, const char *hash,
                  const struct wallet_receipt *receipt, struct err *err)
 {
+    if (receipt->block > work->chain.cursor)
+        return 0;
     if (wallet_store_mined(&work->store, row, hash, receipt, err) != 0)
         return -1;
     count(work, receipt->reverted ? "reverted" : "mined");
@@ -427,6 +449,17 @@ static bool confirmed(const struct wallet_work *work, const struct wallet_row *r
     return row->block <= work->chain.confirmed || (after > 0 && row->mined_ms >= after);
 }
 
+/* What was well when it was tried may not be so any more in its block: a refund is tried again, and
+ * not for ever, as each time costs. */
+static int reverted(struct wallet_work *work, const struct wallet_row *row, struct err *err)
+{
+    if (!is_refund(row) || row->refusals + 1 >= REFUSALS)
+        return end(work, row, WALLET_JOB_FAILED, "its transaction reverted", err);
+    log_warn("a refund's transaction reverted: it is tried again", LOG_STR(NAME, row->key),
+             LOG_STR(HASH, row->tx_hash), LOG_INT(BLOCK, row->block));
+    return wallet_store_reverted(&work->store, row, pause_after(work, row->refusals), err);
+}
+
 static int follow_mined(struct wallet_work *work, struct wallet_row *row, struct err *err)
 {
     AUTO_WALLET_ATTEMPTS struct wallet_attempts attempts = {0};
@@ -440,7 +473,7 @@ static int follow_mined(struct wallet_work *work, struct wallet_row *row, struct
     if (wallet_node_receipt(work->rpc, row->tx_hash, &receipt, &found, err) != 0)
         return -1;
     if (found && strcmp(receipt.block_hash, row->block_hash) == 0)
-        return row->reverted ? end(work, row, WALLET_JOB_FAILED, "its transaction reverted", err)
+        return row->reverted ? reverted(work, row, err)
                              : end(work, row, WALLET_JOB_DONE, NULL, err);
     if (found)
         return mined(work, row, row->tx_hash, &receipt, err);

@@ -72,6 +72,43 @@ static void already(void **state)
     }
 }
 
+/* What a refund waits for and what ends it; a token's own words are the token's, for a while. */
+static void what_is_final(void **state)
+{
+    static const struct {
+        const char *signature;
+        bool final;
+    } cases[] = {
+        {"WrongSeq(uint256)", true},
+        {"NothingToRefund()", true},
+        {"RefundWindowOver(uint256)", true},
+        {"WrongTokenIndex(uint8)", true},
+        {"UnknownToken(address)", true},
+        {"NotCovered(uint256)", false},
+        {"BadRefund(uint256,uint256)", false},
+        {"IsPaused()", false},
+        {"EnforcedPause()", false},
+        {"AccessControlUnauthorizedAccount(address,bytes32)", false},
+        {"SafeERC20FailedOperation(address)", false},
+        {"AlreadyRefunded(bytes32)", false},
+    };
+
+    struct wallet_revert out;
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        uint8_t selector[4];
+        char data[160];
+        abi_selector(cases[i].signature, selector);
+        snprintf(data, sizeof(data), "0x%02x%02x%02x%02x" W0 W0, selector[0], selector[1],
+                 selector[2], selector[3]);
+        wallet_revert_read(3, "execution reverted", data, &out);
+        if (out.final != cases[i].final)
+            fail_msg("%s", cases[i].signature);
+    }
+    wallet_revert_read(3, "execution reverted", "", &out);
+    assert_true(out.reverted && !out.final);
+}
+
 static void gwei(void **state)
 {
     static const struct {
@@ -118,10 +155,8 @@ static void names(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reverts),
-        cmocka_unit_test(already),
-        cmocka_unit_test(gwei),
-        cmocka_unit_test(names),
+        cmocka_unit_test(reverts), cmocka_unit_test(already), cmocka_unit_test(what_is_final),
+        cmocka_unit_test(gwei),    cmocka_unit_test(names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
