@@ -217,7 +217,7 @@ static bool claim(struct http_request *request)
         break;
     case HTTP_STORE_BUSY:
         http_reply_header(request, "Retry-After", "1");
-        http_reply_problem(request, PROBLEM_CONFLICT,
+        http_reply_problem(request, PROBLEM_REQUEST_UNDER_WAY,
                            "a request with this Idempotency-Key is under way");
         break;
     case HTTP_STORE_MISMATCH:
@@ -225,6 +225,7 @@ static bool claim(struct http_request *request)
                            "the path, the query or the body differ from the first request");
         break;
     case HTTP_STORE_ERROR:
+        http_reply_header(request, "Retry-After", "1");
         http_reply_problem(request, PROBLEM_UNAVAILABLE,
                            "Idempotency-Key cannot be honoured at the moment");
         break;

@@ -455,6 +455,10 @@ static void test_idempotency_refusals(void **state)
         fixture.forced = cases[i].forced;
         AUTO_FREE char *answer = post(more, "{\"name\":\"a\",\"n\":1}");
         expect_status(cases[i].key, answer, cases[i].status);
+        if (cases[i].forced == HTTP_STORE_NEW)
+            continue;
+        expect_has("what passes by itself may be tried again", answer, "Retry-After: 1");
+        expect_has("what passes by itself may be tried again", answer, "\"retryable\":true");
     }
     AUTO_FREE char *long_key = mem_printf("Idempotency-Key: %0256d" NL, 1);
     AUTO_FREE char *answer = post(long_key, "{\"name\":\"a\",\"n\":1}");
