@@ -108,7 +108,7 @@ static enum problem begin(struct subd *subd, const struct signin_identity *who, 
     AUTO_PG_CONN struct pg_conn *conn = NULL;
     bool found;
     if (subd_session(subd, &conn, err) ||
-        record_of_holder(conn, who->wallet, who->service, now, record, &found, err))
+        record_of_holder(conn, &subd->domain, who->wallet, who->service, now, record, &found, err))
         return PROBLEM_UNAVAILABLE;
     if (!found) {
         err_set(err, "this wallet has no subscription to %s", who->service);
@@ -173,6 +173,10 @@ static enum problem spend(struct subd *subd, const char *token, int64_t now, str
         count(subd, "reused");
         log_warn("a spent refresh token was used again; its family is revoked",
                  LOG_STR(SUBSCRIPTION, refresh->subscription));
+    }
+    if (problem == PROBLEM_NONE && !record_bought_on(record, &subd->domain)) {
+        err_set(err, "the subscription was bought on another contract");
+        return PROBLEM_PAYMENT_REQUIRED;
     }
     return problem;
 }

@@ -152,6 +152,7 @@ static int start(struct service *service, struct err *err)
     gethostname(host, sizeof(host) - 1);
     snprintf(subd->instance, sizeof(subd->instance), "%s:%d", host, (int)getpid());
     if (settings_authority(subd->settings->public_url, subd->authority, err) ||
+        settings_domain(subd->settings, &subd->domain, err) ||
         keyring_new(&subd->settings->tokens.keys, &subd->keys, err) || connect_all(app, err))
         return -1;
     return start_parts(app, err);

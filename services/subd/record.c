@@ -17,10 +17,6 @@ static const struct pg_stmt list_stmt = {
 static const struct pg_stmt share_stmt = {
     "record_share", "SELECT " RECORD_COLUMNS
                     " FROM subscription WHERE id = ANY ($1::text[]) ORDER BY id FOR SHARE"};
-static const struct pg_stmt holder_stmt = {
-    "record_holder", "SELECT " RECORD_COLUMNS " FROM subscription"
-                     " WHERE subscriber = $1 AND service = $2"
-                     " ORDER BY state = 'active' DESC, expires_at DESC, id LIMIT 1"};
 static const struct pg_stmt head_stmt = {"record_head", "SELECT published FROM relay"};
 static const struct pg_stmt move_stmt = {
     "record_move",
@@ -92,13 +88,33 @@ int record_get(struct pg_conn *conn, const char *id, bool lock, int64_t now, str
     return read_one(result, now, out, found, err);
 }
 
-int record_of_holder(struct pg_conn *conn, const char *subscriber, const char *service, int64_t now,
-                     struct record *out, bool *found, struct err *err)
+static int name_of(const struct quote_domain *domain, const char *subscriber, const char *service,
+                   char id[QUOTE_SUBSCRIPTION_ID], struct err *err)
 {
-    AUTO_PG_RESULT PGresult *result = NULL;
-    if (pg_run(conn, &holder_stmt, PG_PARAMS(subscriber, service), &result, err))
+    struct word service_id = quote_service_id(service);
+    uint8_t address[20];
+    if (hex_address(subscriber, address, err))
         return -1;
-    return read_one(result, now, out, found, err);
+    quote_subscription_id(domain, address, &service_id, id);
+    return 0;
+}
+
+int record_of_holder(struct pg_conn *conn, const struct quote_domain *domain,
+                     const char *subscriber, const char *service, int64_t now, struct record *out,
+                     bool *found, struct err *err)
+{
+    char id[QUOTE_SUBSCRIPTION_ID];
+    if (name_of(domain, subscriber, service, id, err))
+        return -1;
+    return record_get(conn, id, false, now, out, found, err);
+}
+
+bool record_bought_on(const struct record *record, const struct quote_domain *domain)
+{
+    char id[QUOTE_SUBSCRIPTION_ID];
+    struct err err;
+    return name_of(domain, record->pub.subscriber, record->pub.service, id, &err) == 0 &&
+           strcmp(id, record->pub.id) == 0;
 }
 
 char *record_array(const char *const *items, size_t count)

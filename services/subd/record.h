@@ -3,6 +3,7 @@
 #define SUBD_RECORD_H
 
 #include "libcommon/pg.h"
+#include "libcommon/proto/quote.h"
 #include "libcommon/proto/sub.h"
 #include "services/subd/period.h"
 
@@ -25,9 +26,12 @@ int record_read(const PGresult *result, int row, int64_t now, struct record *out
  */
 int record_get(struct pg_conn *conn, const char *id, bool lock, int64_t now, struct record *out,
                bool *found, struct err *err) MUST_USE;
-/* The wallet's subscription to a service: an active one before any other, then the latest. */
-int record_of_holder(struct pg_conn *conn, const char *subscriber, const char *service, int64_t now,
-                     struct record *out, bool *found, struct err *err) MUST_USE;
+/* The wallet's subscription to a service on this contract of this chain. */
+int record_of_holder(struct pg_conn *conn, const struct quote_domain *domain,
+                     const char *subscriber, const char *service, int64_t now, struct record *out,
+                     bool *found, struct err *err) MUST_USE;
+/* Whether it was bought on this contract of this chain: nothing else opens a door. */
+bool record_bought_on(const struct record *record, const struct quote_domain *domain);
 /* Records of the ids, in their order, SUB_UNKNOWN where there is none; `lock`: shared, so that
  * none changes before the transaction ends. *out is the caller's to free. */
 int record_list(struct pg_conn *conn, const char *const *ids, size_t count, bool lock, int64_t now,

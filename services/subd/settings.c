@@ -1,7 +1,14 @@
-/* The table of subd's settings, and the rules that a table cannot say. */
+/* The table of subd's settings, the rules that a table cannot say, and the deployment file that may
+ * stand in for chain id and contract. */
 #include "services/subd/settings.h"
 
+#include "libcommon/eth/hex.h"
+#include "libcommon/json.h"
+
+#include <stdio.h>
 #include <string.h>
+
+#define DEPLOYMENT_MAX (64 * 1024)
 
 static const struct config_field http_fields[] = {
     CONFIG_FIELD(struct settings_http, address, "address", CONFIG_STRING,
@@ -71,8 +78,15 @@ static const struct config_field fields[] = {
     CONFIG_FIELD(struct settings, public_url, "public_url", CONFIG_STRING, .required = true,
                  .doc = "URL under which clients reach the API: issuer of tokens, and the domain "
                         "that wallets sign for"),
-    CONFIG_FIELD(struct settings, chain_id, "chain_id", CONFIG_INT, .required = true, .min = 1,
-                 .max = INT64_MAX, .doc = "EVM chain id that wallets sign for"),
+    CONFIG_FIELD(struct settings, chain_id, "chain_id", CONFIG_INT, .fallback = "0", .min = 0,
+                 .max = INT64_MAX,
+                 .doc = "EVM chain id that wallets sign for, and whose payments give access; 0: as "
+                        "the deployment file says"),
+    CONFIG_FIELD(struct settings, contract, "contract", CONFIG_STRING, .fallback = "",
+                 .doc = "address of the contract whose payments give access; empty: as the "
+                        "deployment file says"),
+    CONFIG_FIELD(struct settings, deployment, "deployment", CONFIG_STRING, .fallback = "",
+                 .doc = "JSON file that the deployment wrote, with chain id and contract"),
     CONFIG_FIELD(struct settings, tokens, "tokens", CONFIG_SECTION, .required = true,
                  .section = &token_schema, .doc = "access and refresh tokens"),
     CONFIG_FIELD(struct settings, lease_ms, "lease", CONFIG_DURATION, .fallback = "30m",
@@ -104,6 +118,52 @@ int settings_authority(const char *url, char out[SETTINGS_AUTHORITY_MAX], struct
     }
     memcpy(out, host, len);
     out[len] = '\0';
+    return 0;
+}
+
+static int deployed(const char *path, struct quote_domain *out, struct err *err)
+{
+    AUTO_FREE char *text = mem_alloc(DEPLOYMENT_MAX);
+    AUTO_JSON json_t *json = NULL;
+    const char *contract;
+    int64_t id;
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return err_set(err, "deployment: %s: %m", path);
+    size_t len = fread(text, 1, DEPLOYMENT_MAX, file);
+    fclose(file);
+    if (len == DEPLOYMENT_MAX)
+        return err_set(err, "deployment: %s: too long", path);
+    if (json_parse(text, len, &json, err) ||
+        json_get_int(json, "chain_id", 1, INT64_MAX, &id, err) ||
+        json_get_str(json, "contract", 42, &contract, err) ||
+        hex_address(contract, out->contract, err))
+        return err_wrap(err, "deployment: %s", path);
+    out->chain_id = (uint64_t)id;
+    return 0;
+}
+
+int settings_domain(const struct settings *settings, struct quote_domain *out, struct err *err)
+{
+    bool file = settings->deployment[0] != '\0';
+    uint8_t contract[20];
+    memset(out, 0, sizeof(*out));
+    if (file && deployed(settings->deployment, out, err))
+        return -1;
+    if (!file && (settings->chain_id == 0 || settings->contract[0] == '\0'))
+        return err_set(err, "chain_id and contract, or deployment: missing");
+    if (file && settings->chain_id != 0 && (uint64_t)settings->chain_id != out->chain_id)
+        return err_set(err, "chain_id: %lld, but the deployment file says %llu",
+                       (long long)settings->chain_id, (unsigned long long)out->chain_id);
+    if (settings->chain_id != 0)
+        out->chain_id = (uint64_t)settings->chain_id;
+    if (settings->contract[0] == '\0')
+        return 0;
+    if (hex_address(settings->contract, contract, err))
+        return err_wrap(err, "contract");
+    if (file && memcmp(contract, out->contract, 20) != 0)
+        return err_set(err, "contract: another one than in the deployment file");
+    memcpy(out->contract, contract, 20);
     return 0;
 }
 

@@ -3,6 +3,7 @@
 #define SUBD_SETTINGS_H
 
 #include "libcommon/bus.h"
+#include "libcommon/proto/quote.h"
 #include "libcommon/service.h"
 
 struct settings_http {
@@ -32,13 +33,18 @@ struct settings {
     struct settings_redis redis;
     struct bus_config nats;
     const char *public_url; /* `iss` of tokens, and the domain and URI that wallets sign for */
-    int64_t chain_id;
+    int64_t chain_id;       /* 0, and "": as the deployment file says */
+    const char *contract, *deployment;
     struct settings_tokens tokens;
     int64_t lease_ms;
     int64_t retention_ms;
 };
 
 extern const struct config_schema settings_schema;
+
+/* The chain and the contract whose subscriptions are honoured; reads the deployment file. */
+int settings_domain(const struct settings *settings, struct quote_domain *out,
+                    struct err *err) MUST_USE;
 
 #define SETTINGS_AUTHORITY_MAX 256
 /* The authority of a public URL, without a path: what Sign-In calls the domain. */

@@ -45,7 +45,7 @@ static char *write_message(struct subd *subd, const uint8_t wallet[20], const ch
     snprintf(message->nonce, sizeof(message->nonce), "%s", challenge->nonce);
     snprintf(message->resources[0], SIWE_TEXT, RESOURCE "%s", service);
     message->resource_count = 1;
-    message->chain_id = subd->settings->chain_id;
+    message->chain_id = (int64_t)subd->domain.chain_id;
     message->issued_at = now;
     message->expires_at = challenge->expires_at;
     return siwe_format(message);
@@ -154,8 +154,8 @@ enum problem signin_verify(struct subd *subd, const char *message, const char *s
     if (siwe_parse(message, strlen(message), siwe, err))
         return PROBLEM_INVALID_FIELD;
     enum problem problem =
-        signin_judge(siwe, subd->authority, subd->settings->public_url, subd->settings->chain_id,
-                     clock_wall_s(subd->clock), out->service, err);
+        signin_judge(siwe, subd->authority, subd->settings->public_url,
+                     (int64_t)subd->domain.chain_id, clock_wall_s(subd->clock), out->service, err);
     if (problem != PROBLEM_NONE)
         return problem;
     if (check_signature(message, signature, siwe->wallet, err))

@@ -24,6 +24,7 @@ struct subd {
     struct bus *bus;
     struct keyring *keys;
     char authority[SETTINGS_AUTHORITY_MAX];
+    struct quote_domain domain; /* whose subscriptions are honoured */
     char instance[64];
     atomic_bool migrated; /* the schema is there: before it, every request is `unavailable` */
     atomic_llong head;    /* last published change that this instance knows of */

@@ -1,6 +1,7 @@
 // What a simulation of payd runs on, and what must be true of it afterwards: real payd (two instances), subd, PostgreSQL, NATS and
 // Redis, and in place of the chain one under control. A world is one contract on one chain with settings of its own; the model is the
 // chain's own tree, which payd only ever hears of through its nodes.
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { makeSecrets } from '../../compose/init.mjs';
@@ -37,6 +38,7 @@ export class Simulation {
     this.sql = new Sql(this.postgres);
     this.locker = new Sql(this.postgres);
     makeSecrets(this.dir);
+    writeFileSync(join(this.dir, 'deployment.json'), JSON.stringify({ chain_id: CHAIN, contract: `0x${'0'.repeat(40)}` })); // worlds have others
     this.subd = await this.makeSubd();
     this.subd.spawn();
     await this.connect();
@@ -50,7 +52,7 @@ export class Simulation {
       env: {
         OCTROI_SUBD_LISTEN: `127.0.0.1:${port}`, OCTROI_SUBD_OPS: `127.0.0.1:${opsPort}`, OCTROI_POSTGRES: this.postgres.conninfo('subd'),
         OCTROI_REDIS_URL: this.redis.url, OCTROI_NATS_URL: this.nats.url, OCTROI_NATS_CREDENTIALS: this.nats.credentials('subd'),
-        OCTROI_PUBLIC_URL: 'http://octroi.test:8080', OCTROI_CHAIN_ID: String(CHAIN), OCTROI_TOKEN_KEY_FILE: join(this.dir, 'token-signer.pem'),
+        OCTROI_PUBLIC_URL: 'http://octroi.test:8080', OCTROI_SECRETS: this.dir, OCTROI_TOKEN_KEY_FILE: join(this.dir, 'token-signer.pem'),
       },
     });
   }

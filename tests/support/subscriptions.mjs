@@ -2,6 +2,7 @@
 // their views, and hints), proxies (journals) and adminsvc.
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { SiweMessage } from 'siwe';
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts';
@@ -49,6 +50,7 @@ export class Subscriptions {
   async start() {
     this.dir = temporaryDirectory(this.name);
     makeSecrets(this.dir);
+    writeFileSync(join(this.dir, 'deployment.json'), JSON.stringify({ chain_id: CHAIN, contract: CONTRACT }));
     this.postgres = new Postgres({ dir: join(this.dir, 'postgres') });
     this.redis = new Redis({ dir: join(this.dir, 'redis') });
     this.nats = new Nats({ dir: join(this.dir, 'nats') });
@@ -114,7 +116,7 @@ export class Subscriptions {
         OCTROI_NATS_URL: this.nats.url,
         OCTROI_NATS_CREDENTIALS: this.nats.credentials('subd'),
         OCTROI_PUBLIC_URL: PUBLIC_URL,
-        OCTROI_CHAIN_ID: String(CHAIN),
+        OCTROI_SECRETS: this.dir,
         OCTROI_TOKEN_KEY_FILE: join(this.dir, 'token-signer.pem'),
         ...env,
       },
@@ -135,8 +137,8 @@ export class Subscriptions {
   }
 
   // The statement by which payd publishes a payment.
-  paymentRow({ id, revision, state, subscriber, service = 'api', plan, seq, start, expires }) {
-    return `INSERT INTO payments.payment_v1 VALUES ('${id}', ${revision}, '${state}', ${CHAIN}, '${CONTRACT}', '${subscriber.toLowerCase()}',
+  paymentRow({ id, revision, state, subscriber, service = 'api', plan, seq, start, expires, chain = CHAIN, contract = CONTRACT }) {
+    return `INSERT INTO payments.payment_v1 VALUES ('${id}', ${revision}, '${state}', ${chain}, '${contract}', '${subscriber.toLowerCase()}',
       '${serviceId(service)}', '0x${'0'.repeat(40)}', '0x${'0'.repeat(64)}', 1, ${plan}, ${seq}, ${start}, ${expires}, 1, '0x${'0'.repeat(64)}',
       ${seq}, 0, now(), now())`;
   }

@@ -8,6 +8,8 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -58,7 +60,7 @@ static void refused(void **unused)
         "postgres: x\npublic_url: ftp://x\nchain_id: 1\ntokens: { keys: [a] }\n",
         "postgres: x\npublic_url: http://x/path\nchain_id: 1\ntokens: { keys: [a] }\n",
         "postgres: x\npublic_url: 'http://'\nchain_id: 1\ntokens: { keys: [a] }\n",
-        "postgres: x\npublic_url: http://x\nchain_id: 0\ntokens: { keys: [a] }\n",
+        "postgres: x\npublic_url: http://x\nchain_id: -1\ntokens: { keys: [a] }\n",
         "postgres: x\npublic_url: http://x\nchain_id: 1\ntokens: { keys: [] }\n",
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -67,6 +69,52 @@ static void refused(void **unused)
         if (parse(rows[i], &config, &err) == 0)
             fail_msg("row %zu was accepted", i);
         assert_non_null(strstr(err.msg, "test.yaml"));
+    }
+}
+
+/* The file, what is said beside it, and the two of them at odds. */
+static void domain(void **unused)
+{
+    static const char file_[] =
+        "{\"chain_id\":4441,\"contract\":\"0x00000000000000000000000000000000000c0de5\"}";
+    static const char same[] = "0x00000000000000000000000000000000000c0de5",
+                      other[] = "0x00000000000000000000000000000000000c0de6";
+
+    static const struct {
+        const char *text; /* of the file; NULL: none */
+        int64_t chain_id;
+        const char *contract;
+        int rc;
+    } rows[] = {
+        {file_, 0, "", 0},     {file_, 4441, same, 0},
+        {NULL, 4441, same, 0}, {file_, 4442, "", -1},
+        {file_, 0, other, -1}, {NULL, 4441, "", -1},
+        {NULL, 0, same, -1},   {NULL, 4441, "x", -1},
+        {"", 0, "", -1},       {"{\"chain_id\":4441}", 0, "", -1},
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char path[] = "/tmp/octroi-deployment-XXXXXX";
+        struct quote_domain out;
+        struct err err;
+        if (rows[i].text) {
+            FILE *file = fdopen(mkstemp(path), "w");
+            assert_non_null(file);
+            assert_true(fputs(rows[i].text, file) >= 0);
+            fclose(file);
+        }
+        const struct settings settings = {.chain_id = rows[i].chain_id,
+                                          .contract = rows[i].contract,
+                                          .deployment = rows[i].text ? path : ""};
+        int rc = settings_domain(&settings, &out, &err);
+        remove(path);
+        if (rc != rows[i].rc)
+            fail_msg("row %zu: %d", i, rc);
+        if (rc)
+            continue;
+        assert_int_equal(out.chain_id, 4441);
+        assert_int_equal(out.contract[19], 0xe5);
     }
 }
 
@@ -146,8 +194,9 @@ static void revocations(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(defaults), cmocka_unit_test(sample),     cmocka_unit_test(refused),
-        cmocka_unit_test(keys),     cmocka_unit_test(wrong_keys), cmocka_unit_test(revocations),
+        cmocka_unit_test(domain),      cmocka_unit_test(defaults), cmocka_unit_test(sample),
+        cmocka_unit_test(refused),     cmocka_unit_test(keys),     cmocka_unit_test(wrong_keys),
+        cmocka_unit_test(revocations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
