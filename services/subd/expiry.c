@@ -133,19 +133,24 @@ static int64_t step(void *ctx)
     return left < BUSY_MS ? BUSY_MS : left > POLL_MS ? POLL_MS : left;
 }
 
+/* What is gone stays gone: of this machine's clock and the database's the earlier one decides. */
+#define KEPT_SINCE "(least($1::bigint, extract(epoch FROM clock_timestamp())::bigint) - $2::bigint)"
+
 /* Journals' watermarks and usage stay for ever. Bounded, so that no turn holds locks for long. */
 static const struct pg_stmt retain_stmts[] = {
     {"retain_batches", "DELETE FROM usage_batch WHERE ctid IN (SELECT ctid FROM usage_batch"
-                       " WHERE applied_at < to_timestamp($1) LIMIT 5000)"},
+                       " WHERE applied_at < to_timestamp(" KEPT_SINCE ") LIMIT 5000)"},
     {"retain_leases", "DELETE FROM lease WHERE ctid IN (SELECT ctid FROM lease"
-                      " WHERE deadline_ms < $1::bigint * 1000 AND (closed OR quota_period <"
-                      " $1::bigint - 31536000) LIMIT 5000)"},
+                      " WHERE deadline_ms < " KEPT_SINCE " * 1000 AND (closed OR quota_period <"
+                      " " KEPT_SINCE " - 31536000) LIMIT 5000)"},
     {"retain_days", "DELETE FROM quota_day WHERE ctid IN (SELECT ctid FROM quota_day"
-                    " WHERE day < (to_timestamp($1) AT TIME ZONE 'UTC')::date - 2 LIMIT 5000)"},
+                    " WHERE day < (to_timestamp(" KEPT_SINCE ") AT TIME ZONE 'UTC')::date - 2"
+                    " LIMIT 5000)"},
     {"retain_refresh", "DELETE FROM refresh_token WHERE ctid IN (SELECT ctid FROM refresh_token"
-                       " WHERE expires_at < $1::bigint LIMIT 5000)"},
-    {"retain_families", "DELETE FROM refresh_family f WHERE f.created_at < to_timestamp($1)"
-                        " AND NOT EXISTS (SELECT FROM refresh_token t WHERE t.family = f.family)"},
+                       " WHERE expires_at < " KEPT_SINCE " LIMIT 5000)"},
+    {"retain_families",
+     "DELETE FROM refresh_family f WHERE f.created_at < to_timestamp(" KEPT_SINCE ")"
+     " AND NOT EXISTS (SELECT FROM refresh_token t WHERE t.family = f.family)"},
 };
 
 static int64_t retain(void *ctx)
@@ -156,9 +161,10 @@ static int64_t retain(void *ctx)
     struct err err;
     if (subd_session(subd, &conn, &err))
         return POLL_MS;
-    int64_t before = clock_wall_s(subd->clock) - subd->settings->retention_ms / 1000;
+    struct pg_num now = pg_num(clock_wall_s(subd->clock));
+    struct pg_num kept = pg_num(subd->settings->retention_ms / 1000);
     for (size_t i = 0; i < ARRAY_LEN(retain_stmts); i++) {
-        if (pg_run(conn, &retain_stmts[i], PG_PARAMS(pg_num(before).s), NULL, &err))
+        if (pg_run(conn, &retain_stmts[i], PG_PARAMS(now.s, kept.s), NULL, &err))
             log_warn("old rows are not deleted", LOG_STR(ERROR, err.msg));
     }
     return RETAIN_MS;

@@ -43,6 +43,7 @@ int fold_read(const PGresult *result, int row, struct fold_payment *out, struct 
     const char *state = pg_text(result, row, "state");
     out->counts = strcmp(state, "confirmed") == 0 || strcmp(state, "activated") == 0;
     out->refunded = strcmp(state, "refunded") == 0;
+    out->settled = strcmp(state, "seen") != 0 && strcmp(state, "confirming") != 0;
     out->revision = pg_int(result, row, "revision");
     out->chain_id = pg_int(result, row, "chain_id");
     out->plan = pg_int(result, row, "plan");
@@ -61,15 +62,20 @@ static const struct pg_stmt create_stmt = {
     "fold_create",
     "INSERT INTO subscription (id, chain_id, contract, subscriber, service_id, service, state)"
     " VALUES ($1, $2, $3, $4, $5, $6, 'pending') ON CONFLICT (id) DO NOTHING"};
+/* Who comes later has read the row later, so what stands in it is right whatever its revision: that
+ * goes back where payd's tables were restored. What is still to be decided there waits for that. */
 static const struct pg_stmt record_stmt = {
     "fold_record",
-    "INSERT INTO subscription_payment AS s (payment_id, subscription, revision, counts, seq, plan,"
+    "WITH old AS (SELECT revision FROM subscription_payment WHERE payment_id = $1)"
+    " INSERT INTO subscription_payment AS s (payment_id, subscription, revision, counts, seq, plan,"
     " start_at, expires_at, block_number, refunded)"
     " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
     " ON CONFLICT (payment_id) DO UPDATE SET revision = excluded.revision,"
     " counts = excluded.counts, refunded = excluded.refunded, block_number = "
     "excluded.block_number, applied_at = now()"
-    " WHERE s.revision < excluded.revision RETURNING revision"};
+    " WHERE s.revision < excluded.revision OR ($11::boolean AND (s.revision > excluded.revision"
+    " OR s.counts <> excluded.counts OR s.refunded <> excluded.refunded))"
+    " RETURNING coalesce((SELECT revision FROM old), 0) > revision AS back"};
 /* requests_per_day is read in a way that is right also before quoted has published that column. */
 static const struct pg_stmt top_stmt = {
     "fold_top",
@@ -93,6 +99,13 @@ static const struct pg_stmt cleared_stmt = {
     "fold_cleared", "SELECT coalesce((SELECT refunded FROM subscription_payment"
                     " WHERE subscription = $1 AND seq < $2 AND (counts OR refunded)"
                     " ORDER BY seq DESC, refunded DESC LIMIT 1), false) AS cleared"};
+/* The same, as payd has it now: its refund may not have been applied here yet. */
+static const struct pg_stmt paid_back_stmt = {
+    "fold_paid_back", "SELECT EXISTS (SELECT FROM payments.payment_v1 o JOIN payments.payment_v1 r"
+                      " ON r.chain_id = o.chain_id AND r.contract = o.contract"
+                      " AND r.subscriber = o.subscriber AND r.service_id = o.service_id"
+                      " WHERE o.payment_id = $1 AND r.state = 'refunded' AND r.seq >= o.seq"
+                      " AND r.seq < $2) AS cleared"};
 static const struct pg_stmt ungrant_stmt = {
     "fold_ungrant", "UPDATE subscription SET payment_id = NULL, seq = 0 WHERE id = $1"};
 
@@ -129,7 +142,7 @@ static int lock_subscription(struct pg_conn *conn, const struct fold_payment *pa
 }
 
 static int record_payment(struct pg_conn *conn, const struct fold_payment *payment, bool *newer,
-                          struct err *err)
+                          bool *back, struct err *err)
 {
     AUTO_PG_RESULT PGresult *result = NULL;
     if (pg_run(conn, &record_stmt,
@@ -137,10 +150,11 @@ static int record_payment(struct pg_conn *conn, const struct fold_payment *payme
                          payment->counts ? "true" : "false", pg_num(payment->seq).s,
                          pg_num(payment->plan).s, pg_num(payment->start).s,
                          pg_num(payment->expiry).s, pg_num(payment->block).s,
-                         payment->refunded ? "true" : "false"),
+                         payment->refunded ? "true" : "false", payment->settled ? "true" : "false"),
                &result, err))
         return -1;
     *newer = PQntuples(result) == 1;
+    *back = *newer && pg_bool(result, 0, "back");
     return 0;
 }
 
@@ -164,10 +178,9 @@ static int judge_cleared(struct pg_conn *conn, const struct record *old, const P
                          bool *out, struct err *err)
 {
     AUTO_PG_RESULT PGresult *row = NULL;
-    *out = false;
-    if (old->payment[0] != '\0')
-        return 0;
-    if (pg_run(conn, &cleared_stmt, PG_PARAMS(old->pub.id, pg_text(top, 0, "seq")), &row, err))
+    bool held = old->payment[0] != '\0';
+    if (pg_run(conn, held ? &paid_back_stmt : &cleared_stmt,
+               PG_PARAMS(held ? old->payment : old->pub.id, pg_text(top, 0, "seq")), &row, err))
         return -1;
     *out = pg_bool(row, 0, "cleared");
     return 0;
@@ -267,7 +280,7 @@ int fold_apply(struct pg_conn *conn, const struct fold_payment *payment, int64_t
         return -1;
     if (!found)
         return 0;
-    if (record_payment(conn, payment, &newer, err))
+    if (record_payment(conn, payment, &newer, &out->back, err))
         return -1;
     if (!newer)
         out->result = FOLD_KNOWN;

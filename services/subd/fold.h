@@ -14,6 +14,7 @@ struct fold_payment {
     int64_t revision;
     bool counts;   /* confirmed or activated */
     bool refunded; /* the slot's grant was cleared: no earlier payment counts either */
+    bool settled;  /* neither seen nor confirming: what payd made of it */
     int64_t chain_id;
     char contract[43], subscriber[43], service_id[67];
     int64_t plan, seq, start, expiry, block;
@@ -24,7 +25,7 @@ enum fold_result {
     FOLD_APPLIED, /* the subscription changed */
     FOLD_NOTED,   /* recorded, with nothing to change */
     FOLD_CLOSED,  /* recorded; the subscription is revoked and stays so: owed back */
-    FOLD_KNOWN,   /* this revision or a later one was applied before */
+    FOLD_KNOWN,   /* applied before as it stands, or not decided yet */
 };
 
 struct fold_outcome {
@@ -34,6 +35,7 @@ struct fold_outcome {
     int64_t version;
     bool refused; /* the payment counts and never was the grant, since the subscription is revoked;
                      every time that it is applied */
+    bool back;    /* its revision had been higher: payd's tables come from a backup */
 };
 
 /* Reads columns of the view and makes the subscription's id. */

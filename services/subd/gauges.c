@@ -46,7 +46,8 @@ const struct metric_desc gauges_table[GAUGES_COUNT] = {
         {"octroi_subd_alerts_total",
          METRIC_COUNTER,
          "what a person has to look at: malformed-batch, differing-batch, fenced-journal, "
-         "unknown-lease, stuck-batch, unknown-payment, paid-while-revoked, ended-early",
+         "unknown-lease, stuck-batch, unknown-payment, paid-while-revoked, ended-early, "
+         "payments-restored",
          {"what"},
          0},
     [GAUGES_TOKENS] = {"octroi_subd_tokens_total",

@@ -36,7 +36,8 @@ static const struct pg_stmt sweep_stmt = {
     "payments_sweep",
     "SELECT p.payment_id FROM payments.payment_v1 p"
     " LEFT JOIN subscription_payment s ON s.payment_id = p.payment_id"
-    " WHERE p.state = 'confirmed' OR (p.revision > coalesce(s.revision, 0) AND"
+    " WHERE p.state = 'confirmed' OR ((p.revision > coalesce(s.revision, 0) OR"
+    " p.state NOT IN ('seen', 'confirming')) AND"
     " ((p.state = 'activated') <> coalesce(s.counts, false) OR (coalesce(s.refunded, false) AND"
     " p.state <> 'refunded') OR (p.state = 'refunded' AND NOT coalesce(s.refunded, false) AND"
     " EXISTS (SELECT FROM quotes.service_v1 q WHERE q.service_id = p.service_id))))"
@@ -76,6 +77,12 @@ static int apply(struct payments *payments, struct pg_conn *conn, const char *id
         return -1;
     }
     *refused = outcome.refused;
+    if (outcome.back) {
+        metrics_count(subd->metrics, GAUGES_ALERTS, "payments-restored", NULL);
+        log_error("a payment's revision has gone back: payd's tables come from a backup; it is "
+                  "applied as it stands there",
+                  LOG_STR(PAYMENT, payment->id), LOG_INT(REVISION, payment->revision));
+    }
     if (!*known)
         return 0;
     if (outcome.result == FOLD_APPLIED) {
