@@ -3,9 +3,12 @@
 #include "services/proxy/handshake.h"
 #include "services/proxy/ip_rate.h"
 
+#include <stdio.h>
 #include <string.h>
 
-#define SECOND 1000000000LL
+#define SECOND    1000000000LL
+#define HOPS_MAX  999999999
+#define HOPS_TEXT 12
 
 /* Answers with a Location of these parts. */
 static enum room_result move(struct exchange *exchange, unsigned status, const h2o_iovec_t *parts,
@@ -123,6 +126,42 @@ static bool ambiguous(struct exchange *exchange, const struct route *route)
     return route_match(exchange->generation->routes, exchange->host, bare) != route;
 }
 
+/* The number of a Max-Forwards; -1: it is none. Of more than 9 digits: the most that is meant. */
+static int64_t read_hops(h2o_iovec_t value)
+{
+    int64_t hops = 0;
+    for (size_t i = 0; i < value.len; i++) {
+        if (value.base[i] < '0' || value.base[i] > '9')
+            return -1;
+        if (hops < HOPS_MAX)
+            hops = hops * 10 + (value.base[i] - '0');
+    }
+    return value.len == 0 ? -1 : hops < HOPS_MAX ? hops : HOPS_MAX;
+}
+
+/* OPTIONS asks whoever is so many hops away (RFC 9110 section 7.6.2): it is answered here, or goes
+ * on with one less. TRACE is refused anyway, and of other methods it means nothing. */
+static enum room_result count_hops(struct request *request)
+{
+    size_t count;
+    h2o_iovec_t value = request_header(request, "max-forwards", &count);
+    int64_t hops = count == 1 ? read_hops(value) : -1;
+    if (count == 0)
+        return ROOM_NEXT;
+    if (hops < 0) {
+        request_refuse(request, PROBLEM_BAD_REQUEST, "Max-Forwards is not one number");
+        return ROOM_REJECT;
+    }
+    if (hops == 0) {
+        exchange_answer(request->exchange, 204, h2o_iovec_init(NULL, 0), h2o_iovec_init(NULL, 0));
+        return ROOM_DONE;
+    }
+    char *text = h2o_mem_alloc_pool(&request->pool, HOPS_TEXT);
+    size_t len = (size_t)snprintf(text, HOPS_TEXT, "%lld", (long long)hops - 1);
+    request_add_upstream_header(request, "Max-Forwards", h2o_iovec_init(text, len));
+    return ROOM_NEXT;
+}
+
 static enum room_result enter(struct request *request)
 {
     struct exchange *exchange = request->exchange;
@@ -150,6 +189,11 @@ static enum room_result enter(struct request *request)
         return respond(exchange, route);
     if (handshake_begin(exchange))
         return ROOM_REJECT;
+    if (h2o_memis(exchange->method.base, exchange->method.len, "OPTIONS", 7)) {
+        enum room_result result = count_hops(request);
+        if (result != ROOM_NEXT)
+            return result;
+    }
     if (route->access == ROUTE_SUBSCRIPTION && route->protocols & PROTOCOL_SSE)
         request_drop_header(request, "accept-encoding"); /* events are counted as they pass */
     return bound_target(exchange, route);
