@@ -181,15 +181,19 @@ describe('backends that fail', () => {
       return (await gate.metric('backend_changes_total', 'pool="slow",kind="ejection",state="out"')) > 0;
     });
     await set.a.start();
+    const back = performance.now();
     const shares = [];
+    let most = 1;
     await waitUntil('its full share', async () => {
       const names = [];
       for (let i = 0; i < 40; i++) names.push(await gate.text_of('/slow'));
       const share = (tally(names).a ?? 0) / names.length;
       if (share > 0) shares.push(share);
+      // Its weight at the end of the first of them, at the most: on a busy machine they take a part of the four seconds.
+      if (shares.length === 1) most = Math.max(0.3, 0.1 + (performance.now() - back) / 8000);
       return share > 0.45;
     });
-    assert.ok(shares[0] < 0.3, `it began with ${shares}`);
+    assert.ok(shares[0] < most, `it began with ${shares}`);
   });
 
   test('all of them: the client learns it', async () => {

@@ -38,7 +38,7 @@ describe('a backend by HTTP', () => {
     };
     gate = await new Gate({
       pools: {
-        p: `{ backends: ${set.urls}, health: { path: "/well?deep=1", method: HEAD, host: health.test, interval: 400ms, timeout: 400ms, rise: 2, fall: 3, expect: 200-399 } }`,
+        p: `{ backends: ${set.urls}, health: { path: "/well?deep=1", method: HEAD, host: health.test, interval: 800ms, timeout: 800ms, rise: 2, fall: 3, expect: 200-399 } }`,
         only: `{ backends: ["${set.a.url}"], health: { path: "/well?deep=1", interval: 100ms, timeout: 100ms, rise: 1, fall: 1 } }`,
       },
     }).start();

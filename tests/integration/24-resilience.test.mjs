@@ -181,13 +181,18 @@ describe('retries', () => {
 
   test('never after a byte of the answer', async () => {
     forget(set);
+    const passed = latch();
     set.a.on = async (request, wire) => {
       await wire.write('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc');
-      await sleep(30);
+      await passed;
       wire.reset();
     };
     set.b.on = set.a.on;
-    await assert.rejects(gate.ask('/two'), /connection ended/);
+    const client = await gate.connect();
+    await client.write('GET /two HTTP/1.1\r\nHost: a\r\n\r\n');
+    await client.upTo('abc');
+    passed.open();
+    assert.equal((await client.rest()).length, 0);
     assert.equal(asked(set), 1);
     forget(set);
   });
@@ -266,7 +271,7 @@ describe('circuit breaker', () => {
   test('opens, lets a trial of exactly so many through, and closes', async (t) => {
     const set = await origins('a');
     const gate = await new Gate({
-      pools: { p: `{ backends: ${set.urls}, retry: { attempts: 1 }, passive: { failures: 0 }, circuit_breaker: { failures: 3, open: 1s, half_open_requests: 2 } }` },
+      pools: { p: `{ backends: ${set.urls}, retry: { attempts: 1 }, passive: { failures: 0 }, circuit_breaker: { failures: 3, open: 3s, half_open_requests: 2 } }` },
     }).start();
     t.after(async () => {
       await gate.stop();
@@ -279,7 +284,7 @@ describe('circuit breaker', () => {
     const refused = await gate.ask('/p');
     assert.equal(refused.status, 503);
     assert.equal(type(refused), 'no-backend');
-    assert.match(refused.headers['retry-after'], /^[12]$/);
+    assert.match(refused.headers['retry-after'], /^[1-4]$/);
     assert.equal(set.a.requests.length, 3);
     assert.equal(await changes('half-open'), 0);
 
@@ -464,13 +469,13 @@ describe('time', () => {
   before(async () => {
     set = await origins('a', 'b');
     gate = await new Gate({
-      root: 'timeouts: { drain_delay: 0s, shutdown: 2s, request: 1s }',
+      root: 'timeouts: { drain_delay: 0s, shutdown: 2s, request: 4s }',
       pools: {
         whole: `{ backends: ${set.urls} }`,
         own: `{ backends: ${set.urls} }`,
         head: `{ backends: ${set.urls}, timeouts: { response_head: 1s } }`,
       },
-      routes: { own: 'timeouts: { request: 100ms }', head: 'timeouts: { request: 20s }' },
+      routes: { own: 'timeouts: { request: 1s }', head: 'timeouts: { request: 20s }' },
     }).start();
   });
   after(async () => {
@@ -480,12 +485,12 @@ describe('time', () => {
 
   test('of a whole exchange, before its answer', async () => {
     set.a.on = set.b.on = () => undefined;
-    for (const [path, least] of [['/whole', 900], ['/own', 90]]) {
+    for (const [path, least] of [['/whole', 3900], ['/own', 900]]) {
       const started = performance.now();
       const response = await gate.ask(path);
       assert.equal(response.status, 504);
       const took = performance.now() - started;
-      assert.ok(took >= least && (path === '/whole' || took < 900), `${path}: ${took} ms`);
+      assert.ok(took >= least && (path === '/whole' || took < 3900), `${path}: ${took} ms`);
     }
   });
 
@@ -547,7 +552,10 @@ describe('our own shortage', () => {
 
 test('a drain serves those that wait, too', async () => {
   const set = await origins('a');
-  const gate = await new Gate({ pools: { p: `{ backends: ${set.urls}, max_in_flight: 1, queue: { size: 10, timeout: 10s } }` } }).start();
+  const gate = await new Gate({
+    root: 'timeouts: { drain_delay: 0s, shutdown: 20s }',
+    pools: { p: `{ backends: ${set.urls}, max_in_flight: 1, queue: { size: 10, timeout: 20s } }` },
+  }).start();
   const held = latch();
   set.a.on = async () => {
     await held;
@@ -591,7 +599,7 @@ test('origins and clients that do what they like leave no place taken', async ()
   ];
   let calm = false;
   for (const origin of set.list) origin.on = (request, wire) => (calm || random(3) ? ok('well') : whims[random(whims.length)](request, wire));
-  const pool = `backends: [${set.list.map(({ url }) => `{ url: "${url}", max_connections: 4 }`).join(', ')}], max_in_flight: 8, queue: { size: 20, timeout: 300ms }, timeouts: { response_head: 600ms }, retry: { attempts: 3, budget: 100%, base: 2ms }, passive: { failures: 3, eject: 100ms }, circuit_breaker: { failures: 4, open: 100ms, half_open_requests: 2 }, slow_start: 200ms`;
+  const pool = `backends: [${set.list.map(({ url }) => `{ url: "${url}", max_connections: 4 }`).join(', ')}], max_in_flight: 8, queue: { size: 20, timeout: 300ms }, timeouts: { response_head: 2s }, retry: { attempts: 3, budget: 100%, base: 2ms }, passive: { failures: 3, eject: 100ms }, circuit_breaker: { failures: 4, open: 100ms, half_open_requests: 2 }, slow_start: 200ms`;
   const pools = Object.fromEntries(['round_robin', 'least_connections', 'ip_hash', 'random_two'].map((balance) => [balance, `{ balance: ${balance}, ${pool} }`]));
   const gate = await new Gate({ pools }).start();
   const names = Object.keys(pools);

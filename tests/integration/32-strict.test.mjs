@@ -221,14 +221,19 @@ describe('responses', () => {
     ['a chunk that is too long', `${OK}Transfer-Encoding: chunked\r\n\r\n3\r\nabcdef\r\n0\r\n\r\n`],
     ['a malformed trailer', `${OK}Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nbad trailer\r\n\r\n`],
   ];
+  // Node takes a reset that comes with data for an end; only after a reset nothing can be written.
   const until = (bytes) =>
     new Promise((resolve) => {
       let got = '';
-      let error = null;
-      const socket = net.connect(port, '127.0.0.1', () => socket.write(bytes));
+      let reset = false;
+      const socket = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true }, () => socket.write(bytes));
       socket.on('data', (part) => (got += part.toString('latin1')));
-      socket.on('error', (e) => (error = e.code));
-      socket.on('close', () => resolve({ got, error }));
+      socket.on('error', () => (reset = true));
+      socket.on('end', () => socket.write('x', (error) => {
+        if (error) reset = true;
+        socket.destroy();
+      }));
+      socket.on('close', () => resolve({ got, reset }));
     });
   for (const [what, bytes] of short)
     for (const version of ['1.1', '1.0'])
@@ -240,15 +245,13 @@ describe('responses', () => {
           await wire.write(bytes.slice(0, at));
           await new Promise((resolve) => setTimeout(resolve, 30));
           await wire.write(bytes.slice(at));
-          // Apart again: Node takes a reset that comes with data for an end.
-          await new Promise((resolve) => setTimeout(resolve, 30));
           wire.socket.end();
         };
-        const { got, error } = await until(`GET /raw HTTP/${version}\r\nHost: test\r\n\r\n`);
+        const { got, reset } = await until(`GET /raw HTTP/${version}\r\nHost: test\r\n\r\n`);
         if (/^HTTP\/1\.1 502/.test(got)) return;
         assert.match(got, /^HTTP\/1\.1 200/);
         assert.ok(!got.endsWith('\n0\r\n\r\n'), `no last chunk: ${JSON.stringify(got)}`);
-        if (!/content-length/i.test(got) && !/chunked/i.test(got)) assert.equal(error, 'ECONNRESET');
+        if (!/content-length/i.test(got) && !/chunked/i.test(got)) assert.ok(reset);
       });
 
   test('bytes behind an answer do not become the next one', async () => {

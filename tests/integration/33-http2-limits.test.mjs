@@ -89,7 +89,7 @@ describe('idle times', () => {
     for (let i = 0; i < 80; i += 1) await ask('/?big=200000');
     const more = setInterval(() => ask('/'), 300);
     try {
-      await waitUntil('the connection to be closed', async () => (await connections()) === 0, { timeout: 8000 });
+      await waitUntil('the connection to be closed', async () => (await connections()) === 0);
     } finally {
       clearInterval(more);
       client.close();

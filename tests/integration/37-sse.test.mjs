@@ -28,9 +28,9 @@ before(async () => {
 listeners: ["127.0.0.1:${port}"]
 workers: "2"
 ops: { address: "127.0.0.1:${opsPort}" }
-timeouts: { drain_delay: 0s, shutdown: 2s, tunnel_idle: 1500ms }
+timeouts: { drain_delay: 0s, shutdown: 2s, tunnel_idle: 3s }
 pools:
-  raw: { backends: ["http://127.0.0.1:${raw.port}"], timeouts: { response_head: 300ms, body_idle: 300ms } }
+  raw: { backends: ["http://127.0.0.1:${raw.port}"], timeouts: { response_head: 800ms, body_idle: 800ms } }
 routes:
   - { path: /, pool: raw }
   - { path: /events, pool: raw, protocols: [http, sse] }
@@ -77,7 +77,7 @@ test('an event stream may be silent for longer than a body; for tunnel_idle', as
   await serve(async (origin) => {
     await origin.request();
     await origin.write(stream + chunk('data: 1\n\n'));
-    await waitUntil('more than body_idle', ((start) => () => Date.now() - start > 600)(Date.now()));
+    await waitUntil('more than body_idle', ((start) => () => Date.now() - start > 1200)(Date.now()));
     await origin.write(chunk('data: 2\n\n'));
     sent = true;
     while (!origin.ended) await origin.more();
@@ -105,7 +105,7 @@ test('elsewhere the same silence ends the body', async () => {
 test('a long poll waits as its route says', async () => {
   await serve(async (origin) => {
     await origin.request();
-    await waitUntil('more than response_head', ((start) => () => Date.now() - start > 700)(Date.now()));
+    await waitUntil('more than response_head', ((start) => () => Date.now() - start > 2000)(Date.now()));
     await origin.write('HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnews');
   });
   assert.equal((await ask(port, GET('/poll'))).body.toString(), 'news');

@@ -8,6 +8,7 @@ import net from 'node:net';
 import { join } from 'node:path';
 import { after, afterEach, before, describe, test } from 'node:test';
 
+import { latch } from '../support/gate.mjs';
 import { freePort, removeDirectory, sleep, temporaryDirectory, waitUntil } from '../support/process.mjs';
 import { RawOrigin, answering, ask, connect, ok } from '../support/raw.mjs';
 import { Service } from '../support/service.mjs';
@@ -149,14 +150,17 @@ describe('origins that lie', () => {
   });
 
   test('a truncated body reaches an HTTP/1.0 client as a reset', async () => {
+    const passed = latch();
     await serve(async (wire) => {
       await wire.request();
       await wire.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n');
-      await sleep(30);
+      await passed; // apart: node takes a reset that comes with data for an end
       wire.socket.end();
     });
     const wire = await connect(port);
     wire.write('GET /raw HTTP/1.0\r\nHost: test\r\n\r\n');
+    await wire.upTo('abc');
+    passed.open();
     await wire.rest();
     assert.equal(wire.error?.code, 'ECONNRESET');
   });
@@ -308,32 +312,32 @@ describe('clients that leave', () => {
     });
 
     test(`while the origin thinks: the origin is told (${how})`, async () => {
-      let left;
-      const gone = new Promise((resolve) => (left = resolve));
+      const [come, gone] = [latch(), latch()];
       await serve(async (wire) => {
         await wire.request();
-        wire.socket.once('close', left);
+        wire.socket.once('close', gone.open);
+        come.open();
         await wire.rest();
-        left();
+        gone.open();
       });
       const wire = await connect(port);
       await wire.write(GET());
-      await sleep(50);
+      await come;
       wire[how]();
       await gone;
     });
 
     test(`in the middle of an upload (${how})`, async () => {
-      let left;
-      const gone = new Promise((resolve) => (left = resolve));
+      const [come, gone] = [latch(), latch()];
       await serve(async (wire) => {
         await wire.head();
+        come.open();
         await wire.rest();
-        left();
+        gone.open();
       });
       const wire = await connect(port);
       await wire.write(`${POST(1000)}abc`);
-      await sleep(50);
+      await come;
       wire[how]();
       await gone;
     });

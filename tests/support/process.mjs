@@ -37,24 +37,39 @@ export async function waitUntil(what, ask, { timeout = 60_000, every = 25 } = {}
   }
 }
 
-// Below the kernel's ephemeral ports: one of those may be the near end of somebody's connection a moment later.
-const PORTS = { from: 11_000, count: 21_000 };
-const taken = new Set();
-const canListen = (port) =>
+// Below the kernel's ephemeral ports: one of those may be the near end of somebody's connection a moment later. A process has blocks of them to itself
+// while it lives: it listens on the first of each, so that no test file beside it takes what is to be listened on later, or again, or never.
+const BLOCKS = { from: 11_000, count: 210, size: 100 };
+const mine = [];
+let taking = null;
+
+const listener = (port) =>
   new Promise((resolve) => {
     const server = net.createServer();
-    server.once('error', () => resolve(false));
-    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
+    server.once('error', () => resolve(null));
+    server.listen(port, '127.0.0.1', () => resolve(server));
   });
 
-export async function freePort() {
-  for (let tries = 0; tries < 1000; tries += 1) {
-    const port = PORTS.from + randomInt(PORTS.count);
-    if (taken.has(port)) continue;
-    taken.add(port);
-    if (await canListen(port)) return port;
+async function takeBlock() {
+  const start = randomInt(BLOCKS.count);
+  for (let i = 0; i < BLOCKS.count; i += 1) {
+    const first = BLOCKS.from + ((start + i) % BLOCKS.count) * BLOCKS.size;
+    const held = await listener(first);
+    if (!held) continue;
+    held.unref();
+    for (let port = first + 1; port < first + BLOCKS.size; port += 1) mine.push(port);
+    return;
   }
   throw new Error('no free port found');
+}
+
+export async function freePort() {
+  for (;;) {
+    while (mine.length === 0) await (taking ??= takeBlock().finally(() => { taking = null; }));
+    const port = mine.shift();
+    const server = await listener(port);
+    if (server) return new Promise((resolve) => server.close(() => resolve(port)));
+  }
 }
 
 export const canConnect = (port, host = '127.0.0.1') =>

@@ -1,6 +1,8 @@
 // HTTP/1.1 by hand: a client and an origin that send exactly the bytes a test says.
 import net from 'node:net';
 
+import { freePort } from './process.mjs';
+
 // What is not answered fails its test instead of holding up the whole run; no measurement.
 const PATIENCE_MS = 60_000;
 
@@ -175,11 +177,11 @@ export class RawOrigin {
 
   // Started again, it has the port that it had.
   async start() {
+    this.port ??= await freePort();
     await new Promise((resolve, reject) => {
       this.server.once('error', reject);
-      this.server.listen(this.port ?? 0, '127.0.0.1', resolve);
+      this.server.listen(this.port, '127.0.0.1', resolve);
     });
-    this.port = this.server.address().port;
     return this;
   }
 
