@@ -7,7 +7,7 @@ import { createLocalJWKSet, jwtVerify } from 'jose';
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts';
 
 import { freePort, sleep, waitUntil } from '../support/process.mjs';
-import { MONTH, PUBLIC_URL, Subscriptions, get, hex, now, post, send } from '../support/subscriptions.mjs';
+import { MONTH, PUBLIC_URL, Subscriptions, farFromMidnight, get, hex, now, post, send } from '../support/subscriptions.mjs';
 
 const site = new Subscriptions('subd', {
   1: { tier: 'small', requests: 100 },
@@ -127,6 +127,7 @@ test('changes are numbered without a gap, and the heartbeat carries the number',
 });
 
 test('a single proxy uses a quota to the last request', async () => {
+  await farFromMidnight();
   const sub = await site.subscriber().active();
   const journal = site.journal();
   let held = 0;
@@ -188,6 +189,7 @@ test('many asks in one message; a repeated one is answered once', async () => {
 });
 
 test('what a closed lease did not use returns; what an open one holds stays', async () => {
+  await farFromMidnight();
   const sub = await site.subscriber().active();
   const [a, b] = [site.journal(), site.journal()];
   const first = await a.lease(sub, 100);
@@ -445,6 +447,7 @@ test('no subscription, an expired or a revoked one: 402', async () => {
 });
 
 test('a subscriber sees their own subscription and usage, and nobody else their', async () => {
+  await farFromMidnight();
   const sub = await site.subscriber().active();
   const other = await site.subscriber().active();
   const { access_token: token } = await sub.token();

@@ -1,16 +1,14 @@
 // Requests of a UTC day: two subds lend them without overselling, what is not used goes back to its day, and a model of leases agrees with the tables.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { after, before, beforeEach, test } from 'node:test';
 
-import { waitUntil } from '../support/process.mjs';
-import { DAY, MONTH, Subscriptions, get, now } from '../support/subscriptions.mjs';
+import { DAY, MONTH, Subscriptions, farFromMidnight, get, now, toMidnight } from '../support/subscriptions.mjs';
 
 // plan: [requests a period, requests a day]
 const PLANS = { 1: [0, 100], 2: [0, 1000], 3: [1000, 60], 4: [50, 60], 5: [1000, 0], 6: [0, 0], 7: [5000, 250] };
 const site = new Subscriptions('day-quota', Object.fromEntries(
   Object.entries(PLANS).map(([plan, [requests, requests_per_day]]) => [plan, { tier: `tier${plan}`, requests, requests_per_day }])));
 const { subds } = site;
-const toMidnight = () => DAY - (now() % DAY);
 const today = () => new Date().toISOString().slice(0, 10);
 
 // Comes back when subd has it.
@@ -36,13 +34,14 @@ const untilMidnight = (refused) => {
 };
 
 before(async () => {
-  // No test of this file sees two days.
-  if (toMidnight() < 90) await waitUntil('midnight', () => toMidnight() > 90, { timeout: 120_000 });
   await site.start();
   await Promise.all([site.subd('subd-1'), site.subd('subd-2')]);
 });
 
 after(() => site.stop());
+
+// No test of this file sees two days.
+beforeEach(() => farFromMidnight());
 
 test('two subds asked at once never lend more than the day has, and all of it', async () => {
   const sub = await buyer(2);

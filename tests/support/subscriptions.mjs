@@ -21,6 +21,13 @@ export const DAY = 86400;
 export const MONTH = 30 * DAY;
 
 export const now = () => Math.floor(Date.now() / 1000);
+export const toMidnight = () => DAY - (now() % DAY);
+
+// For a test that must not see two days of UTC: this much of a day is before it.
+export async function farFromMidnight(seconds = 60) {
+  if (toMidnight() < seconds) await waitUntil('midnight', () => toMidnight() >= seconds, { timeout: (seconds + 30) * 1000 });
+}
+
 export const hex = (bytes) => randomBytes(bytes).toString('hex');
 export const slotOf = (subscriber, service = 'api') => subscriptionId({ chainId: CHAIN, contract: CONTRACT, subscriber, serviceId: serviceId(service) });
 
