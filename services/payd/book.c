@@ -21,11 +21,17 @@ static const struct pg_stmt signer_add = {
 static const struct pg_stmt slot_add = {
     "slot_add",
     "INSERT INTO slot_event (follower, block_number, log_index, kind, subscriber, service_id, seq, "
-    "terms, revoked) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"};
+    "terms, revoked, tx_hash, amount) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"};
 static const struct pg_stmt slot_seq = {
     "slot_seq",
     "SELECT seq FROM slot_event WHERE follower = $1 AND subscriber = $2 AND service_id = $3 AND "
-    "kind IN ('paid', 'refunded') ORDER BY block_number DESC, log_index DESC LIMIT 1"};
+    "kind IN ('paid', 'refunded') AND (block_number, log_index) < ($4::bigint, $5::int) ORDER BY "
+    "block_number DESC, log_index DESC LIMIT 1"};
+static const struct pg_stmt slot_refund = {
+    "slot_refund",
+    "SELECT block_number, log_index, tx_hash, amount FROM slot_event WHERE follower = $1 AND "
+    "subscriber = $2 AND service_id = $3 AND kind = 'refunded' AND seq = $4 AND (block_number, "
+    "log_index) > ($5::bigint, $6::int) ORDER BY block_number, log_index LIMIT 1"};
 static const struct pg_stmt plan_known = {"plan_known", "SELECT plan_known($1::int) AS known"};
 static const struct pg_stmt payment_find = {
     "payment_find", "SELECT revision, state FROM payment WHERE id = $1 FOR UPDATE"};
@@ -66,7 +72,8 @@ static const struct pg_stmt payment_unlisted = {
     "p.subscriber AND e.service_id = p.service_id AND e.kind IN ('paid', 'refunded') AND "
     "(e.block_number, e.log_index) < (p.block_number, p.log_index) ORDER BY e.block_number DESC, "
     "e.log_index DESC LIMIT 1), 0) AS seq_before FROM payment p WHERE follower = $1 AND state = "
-    "'rejected' AND reason = 'unknown-token' AND id > $2 ORDER BY id LIMIT 100 FOR UPDATE OF p"};
+    "'rejected' AND reason IN ('unknown-token', 'seq-gap') AND id > $2 ORDER BY id LIMIT 100 FOR "
+    "UPDATE OF p"};
 static const struct pg_stmt payment_repaid = {
     "payment_repaid",
     "UPDATE payment SET refund_tx = $5, refund_block = $6, refund_log_index = $7, refund_amount = "
@@ -79,10 +86,15 @@ static const struct pg_stmt payment_above = {
     "$1 AND state <> 'orphaned' AND (block_number > $2 OR refund_block > $2) "
     "ORDER BY block_number, log_index FOR UPDATE"};
 
+static const char *text_of(const PGresult *rows, int row, const char *column)
+{
+    return pg_null(rows, row, column) ? NULL : pg_text(rows, row, column);
+}
+
 /* The objection to a rejected payment stays with it through a refund. */
 static const char *reason_of(const PGresult *rows, int row)
 {
-    return pg_null(rows, row, "reason") ? NULL : pg_text(rows, row, "reason");
+    return text_of(rows, row, "reason");
 }
 
 static int move_row(struct book *book, const PGresult *rows, int row, enum ledger_cause cause,
@@ -166,7 +178,8 @@ static int seq_before(struct book *book, const struct paid *paid, uint16_t *out,
 {
     AUTO_PG_RESULT PGresult *result = NULL;
     if (pg_run(book->conn, &slot_seq,
-               PG_PARAMS(pg_num(book->options->follower).s, paid->subscriber, paid->service_id),
+               PG_PARAMS(pg_num(book->options->follower).s, paid->subscriber, paid->service_id,
+                         pg_num(paid->event->block).s, pg_num(paid->event->log_index).s),
                &result, err) != 0)
         return -1;
     *out = PQntuples(result) == 0 ? 0 : (uint16_t)pg_int(result, 0, "seq");
@@ -193,14 +206,52 @@ static int objection(struct book *book, const struct paid *paid, const char **ou
 static int slot_write(struct book *book, const struct evm_event *event, int64_t seq,
                       const char *kind, const char *terms, const char *revoked, struct err *err)
 {
-    char subscriber[43], service_id[67];
+    char subscriber[43], service_id[67], amount[80];
+    bool refunded = event->kind == EVM_REFUNDED;
     hex_encode(event->subscriber, 20, subscriber);
     word_hex(&event->service_id, service_id);
+    word_decimal(&event->amount, amount);
     return pg_run(book->conn, &slot_add,
                   PG_PARAMS(pg_num(book->options->follower).s, pg_num(event->block).s,
                             pg_num(event->log_index).s, kind, subscriber, service_id, pg_num(seq).s,
-                            terms, revoked),
+                            terms, revoked, refunded ? event->tx_hash : NULL,
+                            refunded ? amount : NULL),
                   NULL, err);
+}
+
+/* Its refund was read before it: a payment that was paid back buys nothing. */
+static int paid_back(struct book *book, const struct paid *paid, struct err *err)
+{
+    AUTO_PG_RESULT PGresult *refund = NULL;
+    AUTO_PG_RESULT PGresult *row = NULL;
+    struct pg_num follower = pg_num(book->options->follower), seq = pg_num(paid->terms.seq);
+    if (pg_run(book->conn, &slot_refund,
+               PG_PARAMS(follower.s, paid->subscriber, paid->service_id,
+                         pg_num(paid->terms.seq + 1).s, pg_num(paid->event->block).s,
+                         pg_num(paid->event->log_index).s),
+               &refund, err) != 0)
+        return -1;
+    if (PQntuples(refund) == 0)
+        return 0;
+    if (pg_run(book->conn, &payment_repaid,
+               PG_PARAMS(follower.s, paid->subscriber, paid->service_id, seq.s,
+                         text_of(refund, 0, "tx_hash"), pg_text(refund, 0, "block_number"),
+                         pg_text(refund, 0, "log_index"), text_of(refund, 0, "amount")),
+               &row, err) != 0)
+        return -1;
+    if (PQntuples(row) != 1)
+        return err_set(err, "seq %u of a slot of %s was paid twice", paid->terms.seq,
+                       paid->subscriber);
+    return move_row(book, row, 0, LEDGER_REPAID, LEDGER_SEEN, reason_of(row, 0), err);
+}
+
+static int paid_refuse(struct book *book, const struct paid *paid, const char *why, struct err *err)
+{
+    struct move_from from = {.payment = paid->id,
+                             .revision = book->moves.items[book->moves.count - 1].revision,
+                             .state = LEDGER_SEEN,
+                             .block = paid->event->block};
+    return move_write(book->conn, &from, LEDGER_REFUSED, why, book->epoch, &book->moves, err);
 }
 
 static int paid_write(struct book *book, const struct evm_event *event, struct err *err)
@@ -216,13 +267,9 @@ static int paid_write(struct book *book, const struct evm_event *event, struct e
         PQntuples(found) == 0 ? paid_insert(book, &paid, err) : paid_again(book, &paid, found, err);
     if (rc != 0 || slot_write(book, event, paid.terms.seq, "paid", paid.terms_hex, NULL, err) != 0)
         return -1;
-    if (why == NULL)
-        return 0;
-    struct move_from from = {.payment = paid.id,
-                             .revision = book->moves.items[book->moves.count - 1].revision,
-                             .state = LEDGER_SEEN,
-                             .block = event->block};
-    return move_write(book->conn, &from, LEDGER_REFUSED, why, book->epoch, &book->moves, err);
+    if (why != NULL && paid_refuse(book, &paid, why, err) != 0)
+        return -1;
+    return book->late ? paid_back(book, &paid, err) : 0;
 }
 
 /* A refund clears the grant: of the slot only the next seq is left. */
@@ -305,7 +352,7 @@ static int judge(struct book *book, const PGresult *open, int64_t cursor, int64_
     return 0;
 }
 
-/* The token was listed since, and nothing else speaks against it. */
+/* What was objected to is mended. An unknown plan may be known later, and is then asked for. */
 static int relist_row(struct book *book, const PGresult *rows, int row, struct err *err)
 {
     struct quote_terms terms;
@@ -315,11 +362,19 @@ static int relist_row(struct book *book, const PGresult *rows, int row, struct e
         hex_decode(pg_text(rows, row, "token"), token, sizeof(token)) != 0)
         return err_set(err, "payment %s: its row cannot be read", pg_text(rows, row, "id"));
     quote_terms_unpack(&word, &terms);
-    bool unknown_plan = !pg_null(rows, row, "known") && !pg_bool(rows, row, "known");
-    if (unknown_plan || ledger_objection(&terms, token, (uint16_t)pg_int(rows, row, "seq_before"),
-                                         book->options->tokens, book->options->token_count) != NULL)
+    if (ledger_objection(&terms, token, (uint16_t)pg_int(rows, row, "seq_before"),
+                         book->options->tokens, book->options->token_count) != NULL)
         return 0;
-    return move_row(book, rows, row, LEDGER_REDEEMED, LEDGER_SEEN, NULL, err);
+    if (move_row(book, rows, row, LEDGER_REDEEMED, LEDGER_SEEN, NULL, err) != 0)
+        return -1;
+    bool unknown_plan = !pg_null(rows, row, "known") && !pg_bool(rows, row, "known");
+    struct move_from from = {.payment = pg_text(rows, row, "id"),
+                             .revision = pg_int(rows, row, "revision") + 1,
+                             .state = LEDGER_CONFIRMING,
+                             .block = pg_int(rows, row, "block_number")};
+    return !unknown_plan ? 0
+                         : move_write(book->conn, &from, LEDGER_REFUSED, LEDGER_UNKNOWN_PLAN,
+                                      book->epoch, &book->moves, err);
 }
 
 static int relist(struct book *book, struct err *err)

@@ -11,9 +11,10 @@ struct book {
     struct pg_conn *conn;
     const struct store_options *options;
     int64_t epoch;
-    /* Payments whose token was not listed are judged anew: once a reign, for the list is of the
-     * configuration. */
+    /* Payments whose token was not listed, or that lacked the one before, are judged anew: once a
+     * reign, for the list is of the configuration, and when something was found late. */
     bool relist;
+    bool late; /* later events may be known already */
     /* To be announced once the transaction is committed. */
     struct moves moves;
     size_t unrecorded; /* transfers that paid nothing, beyond those that become rows */

@@ -14,6 +14,7 @@ struct follow {
     struct follow_cursor at;
     int64_t head;
     int64_t range;
+    int64_t closely; /* up to here blocks are read one by one: in a range something was wrong */
 };
 
 struct follow *follow_new(const struct follow_options *options, const struct follow_cursor *at)
@@ -23,6 +24,7 @@ struct follow *follow_new(const struct follow_options *options, const struct fol
     follow->at = *at;
     follow->head = at->number;
     follow->range = options->range;
+    follow->closely = -1;
     return follow;
 }
 
@@ -408,7 +410,8 @@ int follow_step(struct follow *follow, enum follow_progress *progress, struct er
     if (latest.number < follow->at.number)
         return step_behind(follow, progress, err);
     if (latest.number > follow->at.number) {
-        bool far = latest.number - follow->at.number > follow->options.tail;
+        bool far = latest.number - follow->at.number > follow->options.tail &&
+                   follow->at.number >= follow->closely;
         return far ? step_range(follow, progress, err) : step_tail(follow, progress, err);
     }
     if (follow->at.hash[0] != '\0' && !same(latest.hash, follow->at.hash))
@@ -432,5 +435,6 @@ int follow_forget(struct follow *follow, int64_t number, struct err *err)
     if (store->rollback(store->ctx, &follow->at, &to, &view, err) != 0)
         return -1;
     follow->at = to;
+    follow->closely = number;
     return 0;
 }

@@ -81,7 +81,7 @@ enum follow_progress {
 /* -1: nothing was changed, or the store must be asked for its cursor again (make a new follow). */
 int follow_step(struct follow *follow, enum follow_progress *progress, struct err *err) MUST_USE;
 /* What was read from this block on is wrong: it is dropped as if it had left the chain, and read
- * again by the next steps. -1 as above. */
+ * again by the next steps, one by one up to this block. -1 as above. */
 int follow_forget(struct follow *follow, int64_t number, struct err *err) MUST_USE;
 const struct follow_cursor *follow_at(const struct follow *follow);
 int64_t follow_head(const struct follow *follow);

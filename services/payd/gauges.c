@@ -168,6 +168,22 @@ const struct metric_desc gauges_table[GAUGES_COUNT] = {
                      "how long the chain has been away: no usable answer of any endpoint",
                      {0},
                      0},
+    [GAUGES_LOOKED] = {"octroi_payd_chain_second_look_block",
+                       METRIC_GAUGE,
+                       "up to this block the chain was read a second time (on the leader)",
+                       {0},
+                       0},
+    [GAUGES_LATE] = {"octroi_payd_late_events_total",
+                     METRIC_COUNTER,
+                     "events that the first reading was not told of and the second one added",
+                     {0},
+                     0},
+    [GAUGES_OMISSION] = {"octroi_payd_chain_omission",
+                         METRIC_GAUGE,
+                         "1 while an endpoint tells of events behind the cursor that another "
+                         "leaves out: they are not added",
+                         {0},
+                         0},
 };
 
 void gauges_call(void *metrics, const char *endpoint, const char *method, const char *result,

@@ -184,6 +184,7 @@ static int step(struct reign *reign, int64_t *pause)
                  LOG_INT(BLOCK, follow_at(reign->follow)->number));
     reign->failures = 0;
     outlook_well(reign->outlook);
+    outlook_late(reign->outlook);
     note_step(reign, &before, progress);
     *pause = progress == FOLLOW_CURRENT ? reign->payd->settings->chain.poll_ms : 0;
     return 0;

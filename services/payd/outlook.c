@@ -5,6 +5,7 @@
 #include "libcommon/log.h"
 #include "services/payd/ceiling.h"
 #include "services/payd/gauges.h"
+#include "services/payd/look.h"
 #include "services/payd/query.h"
 #include "services/payd/trouble.h"
 #include "services/payd/witness.h"
@@ -17,6 +18,7 @@ struct outlook {
     struct outlook_options options;
     struct witness *witness;
     struct ceiling *ceiling; /* NULL: the followed endpoint decides alone */
+    struct look *look;       /* NULL: nothing is read twice */
     struct trouble_site site;
     enum known troubles[TROUBLES];
     int64_t well_at; /* of the last step that succeeded, monotonic ms */
@@ -67,6 +69,21 @@ static struct ceiling *ceiling_make(struct outlook *outlook)
     return ceiling_new(&options);
 }
 
+static struct look *look_make(const struct outlook_options *options)
+{
+    const struct settings_chain *chain = &options->payd->settings->chain;
+    struct look_options look = {.rpc = *options->rpc_options,
+                                .logs = *options->logs,
+                                .pg = options->payd->pg,
+                                .follower = atomic_load(&options->payd->follower),
+                                .behind = chain->second_look,
+                                .range = chain->range,
+                                .pause_ms = 2 * chain->poll_ms,
+                                .others = chain->agreement == SETTINGS_ALL && chain->rpc.count > 1,
+                                .metrics = options->payd->metrics};
+    return chain->second_look == 0 ? NULL : look_start(&look);
+}
+
 /* With one endpoint there is nobody to agree, but what was read while there were others, and they
  * have not agreed on, is not confirmed unseen: that one may be left because another lied. */
 static bool agreement_wanted(const struct outlook_options *options)
@@ -89,6 +106,7 @@ struct outlook *outlook_new(const struct outlook_options *options)
     outlook->site =
         (struct trouble_site){atomic_load(&payd->follower), payd->target.domain.chain_id};
     outlook->witness = witness_make(options);
+    outlook->look = look_make(options);
     if (agreement_wanted(options))
         outlook->ceiling = ceiling_make(outlook);
     /* An outage goes on that began under another leader. */
@@ -106,6 +124,7 @@ void outlook_free(struct outlook **outlook_ptr)
     if (outlook == NULL)
         return;
     witness_join(&outlook->witness);
+    look_join(&outlook->look);
     ceiling_free(&outlook->ceiling);
     free(outlook);
 }
@@ -201,6 +220,52 @@ void outlook_well(struct outlook *outlook)
     if (outlook->ceiling != NULL)
         disagreement_show(outlook);
     breakers_show(outlook);
+}
+
+static void late_add(struct outlook *outlook, const struct late *late)
+{
+    struct metrics *metrics = outlook->options.payd->metrics;
+    struct err err = {{0}};
+    size_t added = 0;
+    if (store_late(outlook->options.store, late, &added, &err) != 0) {
+        log_warn("what a second reading found cannot be written", LOG_STR(ERROR, err.msg));
+        return;
+    }
+    metric_set(metrics_cell(metrics, GAUGES_LOOKED, NULL), late->to);
+    if (added == 0)
+        return;
+    metric_add(metrics_cell(metrics, GAUGES_LATE, NULL), (int64_t)added);
+    log_error("events were left out when their blocks were read: a second reading has added them",
+              LOG_INT(COUNT, (int64_t)added), LOG_INT(BLOCK, late->blocks[0].number));
+    payd_hint(outlook->options.payd);
+}
+
+static void omission_show(struct outlook *outlook)
+{
+    char detail[LOOK_DETAIL];
+    look_disputed(outlook->look, detail);
+    bool ill = detail[0] != '\0';
+    metric_set(metrics_cell(outlook->options.payd->metrics, GAUGES_OMISSION, NULL), ill);
+    if (!turn(outlook, TROUBLE_OMISSION, ill, detail))
+        return;
+    if (ill)
+        log_error("an endpoint leaves out what another tells of: it is not added",
+                  LOG_STR(REASON, detail));
+    else
+        log_info("no endpoint leaves out what another tells of any more");
+}
+
+void outlook_late(struct outlook *outlook)
+{
+    if (outlook->look == NULL)
+        return;
+    look_followed(outlook->look, rpc_last(outlook->options.rpc));
+    const struct late *late = look_take(outlook->look);
+    if (late != NULL) {
+        late_add(outlook, late);
+        look_done(outlook->look);
+    }
+    omission_show(outlook);
 }
 
 void outlook_failed(struct outlook *outlook, const char *why)

@@ -30,6 +30,8 @@ void outlook_well(struct outlook *outlook);
 /* After a step that went well: all endpoints say the same about this block, and not what we hold;
  * it and all above it must be read again. -1: none. */
 int64_t outlook_wrong(const struct outlook *outlook);
+/* Between steps: writes what the second look has found. */
+void outlook_late(struct outlook *outlook);
 void outlook_failed(struct outlook *outlook, const char *why);
 
 #endif

@@ -133,6 +133,10 @@ static const struct config_field chain_fields[] = {
     CONFIG_FIELD(struct settings_chain, keep_blocks, "keep_blocks", CONFIG_INT, .fallback = "256",
                  .min = 1, .max = 1000000,
                  .doc = "newest block hashes kept; those with events are kept for ever"),
+    CONFIG_FIELD(struct settings_chain, second_look, "second_look", CONFIG_INT, .fallback = "64",
+                 .min = 0, .max = 1000000,
+                 .doc = "blocks so far behind the newest are read a second time, by two endpoints "
+                        "where there are several, and what was left out is added; 0: never"),
 };
 static const struct config_schema chain_schema = {
     "chain", sizeof(struct settings_chain), chain_fields, ARRAY_LEN(chain_fields), NULL, NULL};

@@ -43,6 +43,7 @@ struct settings_chain {
     int64_t max_lag;
     int64_t head_every_ms;
     int64_t tail, range, batch, keep_blocks;
+    int64_t second_look; /* blocks behind the cursor; 0: none */
 };
 
 struct settings_relay {

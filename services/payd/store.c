@@ -5,6 +5,7 @@
 #include "libcommon/eth/hex.h"
 #include "libcommon/log.h"
 #include "services/payd/gauges.h"
+#include "services/payd/late.h"
 #include "services/payd/move.h"
 #include "services/payd/transfer.h"
 
@@ -44,8 +45,9 @@ static const struct pg_stmt follower_cursor = {
 static const struct pg_stmt cursor_move = {
     "cursor_move",
     "UPDATE follower SET cursor_number = $4, cursor_hash = nullif($5::text, ''), head_number = $6, "
-    "confirmed_number = $7, polled_at = clock_timestamp(), led_at = clock_timestamp() "
-    "WHERE id = $1 AND epoch = $2 AND cursor_number = $3 RETURNING epoch"};
+    "confirmed_number = $7, looked_number = least(looked_number, $4), polled_at = "
+    "clock_timestamp(), led_at = clock_timestamp() WHERE id = $1 AND epoch = $2 AND cursor_number "
+    "= $3 RETURNING epoch"};
 static const struct pg_stmt block_kept = {
     "block_kept",
     "SELECT number, hash FROM block WHERE follower = $1 AND number <= $2 ORDER BY number DESC "
@@ -53,6 +55,21 @@ static const struct pg_stmt block_kept = {
 static const struct pg_stmt block_keep = {
     "block_keep", "INSERT INTO block (follower, number, hash, pinned, digest, own_digest, events) "
                   "VALUES ($1, $2, $3, $4, $5, $6, $7)"};
+/* Known or not: it holds what had been left out. Several endpoints have said so ($7), or what waits
+ * to be agreed on waits as it is now. */
+static const struct pg_stmt block_late = {
+    "block_late",
+    "INSERT INTO block (follower, number, hash, pinned, events) VALUES ($1, $2, $3, true, $6) ON "
+    "CONFLICT (follower, number) DO UPDATE SET pinned = true, events = excluded.events, "
+    "digest = CASE WHEN NOT $7::boolean AND block.digest IS NOT NULL THEN $4::text END, "
+    "own_digest = CASE WHEN NOT $7::boolean AND block.digest IS NOT NULL THEN $5::text END "
+    "WHERE block.hash = excluded.hash RETURNING number"};
+/* Nothing where another leads, or blocks up to the frame left the chain since it was read. */
+static const struct pg_stmt looked_move = {
+    "looked_move",
+    "UPDATE follower SET looked_number = $4 WHERE id = $1 AND epoch = $2 AND looked_number = $3 "
+    "AND EXISTS (SELECT FROM block WHERE follower = $1 AND number = $5 AND hash = $6) RETURNING "
+    "epoch"};
 static const struct pg_stmt block_prune = {
     "block_prune", "DELETE FROM block WHERE follower = $1 AND number <= $2 AND NOT pinned"};
 static const struct pg_stmt block_drop = {"block_drop",
@@ -146,19 +163,29 @@ static void digest_text(const struct evm_event *events, size_t count, bool trans
     word_hex(&digest, out);
 }
 
+struct digests {
+    char all[67], own[67];
+};
+
+static struct digests digests_of(const struct evm_event *events, size_t count)
+{
+    struct digests digests;
+    digest_text(events, count, true, digests.all);
+    digest_text(events, count, false, digests.own);
+    return digests;
+}
+
 /* `events` are the block's. */
 static int block_write(struct work *work, const struct evm_block *block,
                        const struct evm_event *events, size_t count, bool pinned, struct err *err)
 {
     const struct store_options *options = &work->store->options;
     bool claimed = options->claims && count > 0;
-    char digest[67], own[67];
-    digest_text(events, count, true, digest);
-    digest_text(events, count, false, own);
+    struct digests digests = digests_of(events, count);
     return pg_run(work->store->conn, &block_keep,
                   PG_PARAMS(pg_num(options->follower).s, pg_num(block->number).s, block->hash,
-                            pinned || count > 0 ? "t" : "f", claimed ? digest : NULL,
-                            claimed ? own : NULL, pg_num((int64_t)count).s),
+                            pinned || count > 0 ? "t" : "f", claimed ? digests.all : NULL,
+                            claimed ? digests.own : NULL, pg_num((int64_t)count).s),
                   NULL, err);
 }
 
@@ -200,16 +227,21 @@ static int on_kept(void *ctx, int64_t at_most, struct evm_block *out, bool *foun
     return 0;
 }
 
-/* Transfers that no payment explains, after the payments of the same blocks. */
-static int events_write(struct work *work, const struct evm_events *events, struct err *err)
+/* `missing`: only those; NULL: all. */
+static int events_write(struct work *work, const struct evm_events *events, const bool *missing,
+                        struct err *err)
 {
     AUTO_FREE struct transfer_mark *marks = mem_array(events->count + 1, sizeof(*marks));
     transfer_match(events, marks);
+    if (missing != NULL && transfer_explained(&work->book, events, marks, err) != 0)
+        return -1;
     if (transfer_bound(&work->book, events, marks, err) != 0)
         return -1;
     for (size_t i = 0; i < events->count; i++) {
         const struct evm_event *event = &events->items[i];
         int rc = 0;
+        if (missing != NULL && !missing[i])
+            continue;
         if (event->kind != EVM_TRANSFER)
             rc = book_event(&work->book, event, err);
         else if (marks[i].unmatched)
@@ -226,7 +258,7 @@ static int advance_write(struct work *work, const struct follow_cursor *from,
 {
     if (work_begin(work, from, &batch->to, view, err) != 0 ||
         blocks_write(work, batch, from->hash[0] == '\0', err) != 0 ||
-        events_write(work, &batch->events, err) != 0)
+        events_write(work, &batch->events, NULL, err) != 0)
         return -1;
     return settle(work, batch->to.number, view->ceiling, err);
 }
@@ -264,6 +296,90 @@ static int on_settle(void *ctx, const struct follow_cursor *at, const struct fol
     if (rc == 0)
         rc = settle(&work, at->number, view->ceiling, err);
     return work_end(&work, rc, err);
+}
+
+static int block_write_late(struct work *work, const struct evm_block *block,
+                            const struct evm_events *events, struct err *err)
+{
+    AUTO_PG_RESULT PGresult *row = NULL;
+    const struct store_options *options = &work->store->options;
+    struct digests digests = digests_of(events->items, events->count);
+    if (pg_run(work->store->conn, &block_late,
+               PG_PARAMS(pg_num(options->follower).s, pg_num(block->number).s, block->hash,
+                         digests.all, digests.own, pg_num((int64_t)events->count).s,
+                         options->claims ? "t" : "f"),
+               &row, err) != 0)
+        return -1;
+    return PQntuples(row) == 1
+               ? 0
+               : err_set(err, "block %lld is not the one that we hold", (long long)block->number);
+}
+
+/* `events` are the block's. */
+static int late_block_write(struct work *work, const struct evm_block *block,
+                            const struct evm_events *events, size_t *added, struct err *err)
+{
+    const struct store_options *options = &work->store->options;
+    AUTO_FREE bool *missing = mem_array(events->count + 1, sizeof(*missing));
+    size_t count = 0;
+    if (late_missing(work->store->conn, options->follower, options->domain.contract, events,
+                     missing, err) != 0)
+        return -1;
+    for (size_t i = 0; i < events->count; i++)
+        count += missing[i];
+    *added += count;
+    if (count == 0)
+        return 0;
+    if (block_write_late(work, block, events, err) != 0)
+        return -1;
+    return events_write(work, events, missing, err);
+}
+
+static int late_write(struct work *work, const struct late *late, size_t *added, struct err *err)
+{
+    size_t next = 0;
+    for (size_t i = 0; i < late->block_count; i++) {
+        struct evm_events own = {&late->events.items[next], 0};
+        while (next < late->events.count &&
+               late->events.items[next].block <= late->blocks[i].number) {
+            next++;
+            own.count++;
+        }
+        if (late_block_write(work, &late->blocks[i], &own, added, err) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int looked_write(struct work *work, const struct late *late, bool *taken, struct err *err)
+{
+    AUTO_PG_RESULT PGresult *row = NULL;
+    const struct store *store = work->store;
+    if (pg_begin(store->conn, err) != 0 ||
+        pg_run(store->conn, &looked_move,
+               PG_PARAMS(pg_num(store->options.follower).s, pg_num(store->epoch).s,
+                         pg_num(late->looked).s, pg_num(late->to).s, pg_num(late->frame.number).s,
+                         late->frame.hash),
+               &row, err) != 0)
+        return -1;
+    *taken = PQntuples(row) == 1;
+    return 0;
+}
+
+int store_late(struct store *store, const struct late *late, size_t *added, struct err *err)
+{
+    struct work work = work_of(store);
+    bool taken = false;
+    *added = 0;
+    work.book.late = true;
+    int rc = looked_write(&work, late, &taken, err);
+    if (rc == 0 && taken)
+        rc = late_write(&work, late, added, err);
+    rc = work_end(&work, rc, err);
+    /* What was refused for want of what came late is judged anew. */
+    if (rc == 0 && *added > 0)
+        store->relisted = false;
+    return rc;
 }
 
 int store_open(struct pg_conn *conn, const struct quote_domain *domain, int64_t first,

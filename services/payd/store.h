@@ -6,6 +6,7 @@
 
 #include "libcommon/pg.h"
 #include "services/payd/claim.h"
+#include "services/payd/late.h"
 #include "services/payd/ledger.h"
 
 struct store;
@@ -39,6 +40,11 @@ int store_cursor(struct store *store, struct follow_cursor *out, int64_t *first,
 const struct follow_store *store_view(struct store *store);
 /* True once after a step that queued a hint. */
 bool store_hinted(struct store *store);
+
+/* Writes down how far the second reading has come, and adds what of it is missing as a step would
+ * have; *added: so many events. Nothing where blocks up to its frame have left the chain since. */
+int store_late(struct store *store, const struct late *late, size_t *added,
+               struct err *err) MUST_USE;
 
 /* The oldest blocks up to at_most with events that were not agreed on yet, as many as a claim
  * takes.

@@ -46,6 +46,11 @@ static const struct pg_stmt transfer_above = {
     "state <> 'orphaned' AND (block_number > $2 OR refund_block > $2) "
     "ORDER BY block_number, log_index FOR UPDATE"};
 
+static const struct pg_stmt transfer_stands = {
+    "transfer_stands",
+    "SELECT id, revision, state, block_number FROM transfer WHERE id = $1 AND state IN ('seen', "
+    "'confirming', 'confirmed') FOR UPDATE"};
+
 static const struct pg_stmt transfer_recent = {
     "transfer_recent",
     "SELECT count(*) AS count FROM (SELECT FROM transfer WHERE follower = $1 AND block_number > $2 "
@@ -234,6 +239,25 @@ static int row_move(struct book *book, const PGresult *rows, int row, enum ledge
     if (ledger_parse(pg_text(rows, row, "state"), &from.state) != 0)
         return err_set(err, "transfer %s: state is not one we know", from.payment);
     return move_write_transfer(book->conn, &from, cause, book->epoch, &book->moves, err);
+}
+
+int transfer_explained(struct book *book, const struct evm_events *events,
+                       const struct transfer_mark *marks, struct err *err)
+{
+    for (size_t i = 0; i < events->count; i++) {
+        AUTO_PG_RESULT PGresult *row = NULL;
+        const struct evm_event *event = &events->items[i];
+        struct texts texts;
+        if (event->kind != EVM_TRANSFER || marks[i].unmatched)
+            continue;
+        struct word id =
+            transfer_id(book->options->domain.chain_id, event->tx_hash, marks[i].ordinal);
+        texts_of(event, &id, &texts);
+        if (pg_run(book->conn, &transfer_stands, PG_PARAMS(texts.id), &row, err) != 0 ||
+            (PQntuples(row) == 1 && row_move(book, row, 0, LEDGER_CUT_OFF, LEDGER_SEEN, err) != 0))
+            return -1;
+    }
+    return 0;
 }
 
 int transfer_refunded(struct book *book, const struct evm_event *event, struct err *err)

@@ -28,7 +28,11 @@ size_t transfer_keep(const struct evm_events *events, const uint8_t contract[20]
 /* keccak256(abi.encode(chain id, transaction, ordinal)), the id that the contract refunds once. */
 struct word transfer_id(uint64_t chain_id, const char tx_hash[EVM_HASH], int32_t ordinal);
 
-/* The others are parts of book.h's. transfer_bound: transfer_keep with what the window leaves. */
+/* The others are parts of book.h's. transfer_explained: rows of transfers that are not marked go,
+ * because what they paid for was read after them. transfer_bound: transfer_keep with what the
+ * window leaves. */
+int transfer_explained(struct book *book, const struct evm_events *events,
+                       const struct transfer_mark *marks, struct err *err) MUST_USE;
 int transfer_bound(struct book *book, const struct evm_events *events, struct transfer_mark *marks,
                    struct err *err) MUST_USE;
 int transfer_write(struct book *book, const struct evm_event *event, int32_t ordinal,

@@ -22,6 +22,7 @@ static const char *kind(enum trouble which)
         [TROUBLE_AWAY] = "away",
         [TROUBLE_DISAGREEMENT] = "disagreement",
         [TROUBLE_BUDGET] = "wallet-budget",
+        [TROUBLE_OMISSION] = "omission",
     };
     return kinds[which];
 }

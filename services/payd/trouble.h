@@ -9,6 +9,7 @@ enum trouble {
     TROUBLE_AWAY,         /* no endpoint gives a usable answer */
     TROUBLE_DISAGREEMENT, /* endpoints contradict each other: nothing is confirmed */
     TROUBLE_BUDGET,       /* the wallet's hour is spent: what it was asked for waits */
+    TROUBLE_OMISSION,     /* one tells of events behind the cursor that another leaves out */
     TROUBLES
 };
 

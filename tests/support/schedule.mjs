@@ -5,7 +5,7 @@ import { Random } from './simchain.mjs';
 import { PLANS, UNKNOWN_PLAN } from './simulation.mjs';
 
 const WEIGHTS = {
-  mine: 30, pair: 5, burst: 1, revoke: 3, refund: 5, send: 2, crowd: 0.4, sendBack: 1, changeSigner: 0.5, reorg: 16, await: 16, fault: 9, behind: 4, fork: 4, stray: 0.5, heal: 8, hold: 5, pause: 5, blink: 1.5, doze: 1.5, terminate: 2.5,
+  mine: 30, pair: 5, burst: 1, revoke: 3, refund: 5, send: 2, crowd: 0.4, sendBack: 1, changeSigner: 0.5, reorg: 16, await: 16, fault: 9, behind: 4, fork: 4, stray: 0.5, forget: 6, heal: 8, hold: 5, pause: 5, blink: 1.5, doze: 1.5, terminate: 2.5,
   kill: 1.2, stall: 0.8, lock: 1, depose: 1, subd: 0.2, bus: 0.15, database: 0.15,
 };
 const DISTURBANCES = { reorg: 4, mine: 2, kill: 1.2, killBoth: 0.3, stall: 0.6, terminate: 1, depose: 0.5, away: 2 };
@@ -27,6 +27,7 @@ const makers = {
   behind: (random) => ({ nodes: which(random), by: random.between(1, 12) }),
   fork: (random) => ({ nodes: which(random), depth: random.between(1, 5), blocks: random.between(1, 7), payments: random.between(0, 2) }),
   stray: (random) => ({ nodes: which(random), more: random.between(-5, 5) }),
+  forget: (random) => ({ some: random.chance(0.5), ranges: random.chance(0.6), alone: random.chance(0.5), blocks: random.pick([1, 4, 20]) }),
   hold: (random) => ({ method: random.pick(METHODS), nodes: which(random), skip: random.below(4), blocks: random.pick([1, 1, 3, 8]), then: random.weighted(DISTURBANCES), depth: random.between(1, 8) }),
   pause: (random) => ({ ms: random.between(1, 40) }),
   blink: (random) => ({ ms: random.between(5, 60) }),
@@ -62,6 +63,9 @@ export class Player {
     const { chain } = this;
     while (chain.head.number < chain.highest) chain.mine();
     this.world.healEverything();
+    // What was left out is found when it is read again, which it is when it lies so far behind.
+    const { second_look: behind } = this.world.settings;
+    if (this.schedule.ops.some(({ op }) => op === 'forget')) for (let i = 0; i < behind + Math.floor(behind / 4) + 1; i += 1) chain.mine();
   }
 
   touch({ subscriber, serviceId }) {
@@ -191,6 +195,16 @@ export class Player {
   stray({ nodes, more }) {
     const other = this.world.elsewhere(more);
     for (const i of nodes) this.nodes[i].stray(other);
+  }
+
+  // One node, always the same in a schedule, has blocks and not (all of) what happened in them, and may be the only one that answers.
+  async forget({ some, ranges, alone, blocks }) {
+    const at = this.schedule.seed % 2;
+    this.chain.halfTold = 0;
+    this.nodes[at].leaveOut((block, { tx }) => !some || (parseInt(tx.at(-1), 16) % 2 === 0 && block.txs.find(({ hash }) => hash === tx).kind !== 'send'), { ranges });
+    if (alone) this.nodes[1 - at].fault = { kind: 'away', left: 40 };
+    this.mine({ blocks, payments: 2 });
+    await this.world.catchUp(250);
   }
 
   heal() {

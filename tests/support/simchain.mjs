@@ -334,8 +334,14 @@ export class SimNode {
     this.fault = null;
     this.behind = 0;
     this.fork = null;
+    this.leavesOut = null;
     this.holding = null;
     this.letGo();
+  }
+
+  // Its index has not all logs, though it has the blocks: whatever(block, log), in questions about ranges or also in those about one block.
+  leaveOut(whatever, { ranges = false } = {}) {
+    this.leavesOut = { whatever, ranges };
   }
 
   // Answers to `method` wait until letGo, so that something may happen in the midst of a step.
@@ -499,12 +505,13 @@ export class SimNode {
   eth_getLogs({ blockHash, fromBlock, toBlock, address, topics = [] }) {
     const { chain, view } = this;
     const addresses = address && [address].flat().map((one) => one.toLowerCase());
+    const gone = (block, entry) => this.leavesOut && !(this.leavesOut.ranges && blockHash) && this.leavesOut.whatever(block, entry);
     const fits = (entry) => (!addresses || addresses.includes(entry.address)) &&
       topics.every((topic, i) => topic === null || [topic].flat().some((one) => one === null || one.toLowerCase() === entry.topics[i]));
     if (blockHash) {
       const block = this.known(blockHash);
       if (!block) throw new Refusal(-32000, 'unknown block');
-      return block.logs.filter(fits).map((entry) => this.showLog(block, entry));
+      return block.logs.filter((entry) => fits(entry) && !gone(block, entry)).map((entry) => this.showLog(block, entry));
     }
     const from = this.tagged(fromBlock ?? 'latest')?.number ?? Number(fromBlock);
     const to = Math.min(this.tagged(toBlock ?? 'latest')?.number ?? Number(toBlock), view.number);
@@ -512,7 +519,7 @@ export class SimNode {
     const found = [];
     for (let number = from; number <= to; number += 1) {
       const block = chain.at(view, number);
-      for (const entry of block.logs) if (fits(entry)) found.push(this.showLog(block, entry));
+      for (const entry of block.logs) if (fits(entry) && !gone(block, entry)) found.push(this.showLog(block, entry));
     }
     return found;
   }

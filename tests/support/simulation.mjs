@@ -92,6 +92,7 @@ function settingsOf(random) {
     tail: random.pick([1, 2, 4, 8, 64]),
     range: random.pick([1, 3, 10, 2000]),
     batch: random.pick([1, 2, 16]),
+    second_look: random.pick([1, 3, 8]),
   };
   const kind = random.next();
   if (kind < 0.15) Object.assign(settings, { tag: random.pick(['safe', 'finalized']), confirmations: random.pick([0, 1]) });
@@ -100,7 +101,7 @@ function settingsOf(random) {
 }
 
 const legal = new Set(['seen', 'seen confirming', 'seen confirmed', 'confirming confirmed', 'confirmed activated', 'orphaned seen', 'seen rejected',
-  'confirming rejected', 'seen orphaned', 'confirming orphaned', 'rejected orphaned', 'confirmed orphaned', 'activated orphaned', 'refunded orphaned',
+  'confirming rejected', 'rejected confirming', 'seen orphaned', 'confirming orphaned', 'rejected orphaned', 'confirmed orphaned', 'activated orphaned', 'refunded orphaned',
   'seen refunded', 'confirming refunded', 'confirmed refunded', 'activated refunded', 'rejected refunded', 'refunded seen', 'refunded confirming',
   'refunded confirmed', 'refunded rejected']);
 const slotEvents = new Set(['Paid', 'Revoked', 'Refunded']);
@@ -408,7 +409,9 @@ ${Object.entries(this.settings).map(([key, value]) => `  ${key}: ${value}`).join
     const refunds = chain.refunds.get(row.id) ?? [];
     if (row.state === 'refunded' && refunds.length === 0) say('it was never refunded');
     if (row.before === 'refunded' && row.state !== 'orphaned' && !refunds.some(({ lost }) => lost)) say('its refund never left the chain');
-    if (row.state === 'orphaned' && !block.lost) say(`block ${block.number} never left the chain`);
+    // What was read of it, or of one below it, was not all, and it was read again before it was confirmed.
+    const again = block.number >= (chain.halfTold ?? Infinity) && !['confirmed', 'activated'].includes(row.before);
+    if (row.state === 'orphaned' && !block.lost && !again) say(`block ${block.number} never left the chain`);
     if (row.state in this.counts) this.counts[row.state] += 1;
     if (row.state === 'orphaned' && ['confirmed', 'activated'].includes(row.before)) this.counts.reversed += 1;
     return undefined;
