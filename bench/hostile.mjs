@@ -1,6 +1,6 @@
 // What the proxy's memory does through what would make it grow, and what is lost while it changes: a GB each way, heads that are too large,
-// resets, readers that do not read; a hundred reloads and five binary upgrades under load. Prints a table; ends with 1 if anything was lost, or
-// a peak went above 32 MiB where a client or an origin streams a GB. TIMES (100) scales the attacks in percent.
+// heads without end, resets, readers that do not read; a hundred reloads and five binary upgrades under load. Prints a table; ends with 1 if anything was lost, or
+// a peak went above 32 MiB where a GB is streamed, or above the limit of 64 MiB. TIMES (100) scales the attacks in percent.
 import { execFile } from 'node:child_process';
 import { copyFileSync, renameSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
@@ -33,6 +33,7 @@ listeners:
   - "127.0.0.1:${port}"
   - { address: "127.0.0.1:${tlsPort}", tls: { certificate: "${dir}/cert.pem", key: "${dir}/key.pem" } }
 workers: "2"
+limits: { memory: 64MiB }
 ops: { address: "127.0.0.1:${opsPort}" }
 access_log: { sample: 0 }
 timeouts: { drain_delay: 0s, shutdown: 10s }
@@ -115,6 +116,22 @@ async function slowReaders(count, dial) {
   return `${count} × 1 GB asked for and not read`;
 }
 
+// 30 KB each, for the whole time: memory of the proxy's that only it can refuse to give.
+async function heads(count) {
+  const wires = [];
+  while (wires.length < count) {
+    const batch = await Promise.all(Array.from({ length: 100 }, () => connect(port).catch(() => null)));
+    for (const wire of batch) wire?.write(`GET / HTTP/1.1\r\nHost: test\r\nX-Held: ${'x'.repeat(30_000)}`);
+    wires.push(...batch);
+    await sleep(10);
+  }
+  await sleep(500);
+  const held = wires.filter((wire) => wire && !wire.ended).length;
+  wires.forEach((wire) => wire?.close());
+  await waitUntil('memory to be let go', async () => (await proxy.metric('octroi_proxy_memory_level')) === 0);
+  return `${held.toLocaleString('en')} held, the others closed at once; then ${await status(GET())}`;
+}
+
 const settled = () => waitUntil('nothing to be under way', async () => (await proxy.metric('octroi_proxy_connections')) === 0);
 
 // MiB before, at the peak, and when all is over.
@@ -182,6 +199,7 @@ try {
   await row('1 GB up over TLS', () => whole(tlsPort, { tls: 1, mode: 'upload', bytes: GB }), 32);
   await row('header bombs, 600 KB each, 100 at a time', () => inBatches(scaled(2000), 100, () => status(bomb)));
   await row('HTTP/2 header bombs, 12 MB each when unpacked, 50 at a time', () => inBatches(scaled(1000), 50, http2Bomb));
+  await row('4,000 heads of 30 KB without end, `limits.memory: 64MiB`', () => heads(scaled(4000)), 64);
   await row('TCP resets, 200 at a time', () => inBatches(scaled(10_000), 200, tcpReset));
   await row('HTTP/2 rapid resets', () => rapidReset(scaled(10_000)));
   await row('slow readers', () => slowReaders(scaled(100), () => net.connect({ port, host: '127.0.0.1' })));

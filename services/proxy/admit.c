@@ -2,6 +2,7 @@
  * address, the request's id) and for what (host and path in normal form). */
 #include "services/proxy/exchange.h"
 #include "services/proxy/forwarded.h"
+#include "services/proxy/memory_guard.h"
 #include "services/proxy/path.h"
 
 #include <string.h>
@@ -187,12 +188,15 @@ static const char *set_target(struct exchange *exchange)
     return NULL;
 }
 
-static bool take_slot(struct exchange *exchange)
+/* What there is too much of; NULL: it may come in, and counts from here. */
+static const char *overload(struct exchange *exchange)
 {
     struct proxy *proxy = exchange->request.worker->priv->proxy;
     int64_t before = atomic_fetch_add_explicit(&proxy->in_flight, 1, memory_order_relaxed);
     exchange->admitted = true;
-    return before < exchange->generation->config->limits.in_flight;
+    if (before >= exchange->generation->config->limits.in_flight)
+        return "too many requests are in flight";
+    return memory_guard_level(proxy->memory) == MEMORY_FINE ? NULL : "memory is short";
 }
 
 static enum room_result enter(struct request *request)
@@ -223,8 +227,9 @@ static enum room_result enter(struct request *request)
         request_refuse(request, PROBLEM_METHOD_NOT_ALLOWED, NULL);
         return ROOM_REJECT;
     }
-    if (!take_slot(exchange)) {
-        request_refuse(request, PROBLEM_OVERLOADED, "too many requests are in flight");
+    why = overload(exchange);
+    if (why) {
+        request_refuse(request, PROBLEM_OVERLOADED, "%s", why);
         return ROOM_REJECT;
     }
     return ROOM_NEXT;

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define WORKERS_MAX 256
+#define MEMORY_MIN  (16LL << 20)
 
 static const struct config_field certificate_fields[] = {
     CONFIG_FIELD(struct certificate_config, certificate, "certificate", CONFIG_STRING,
@@ -113,11 +114,25 @@ static const struct config_field limits_fields[] = {
         min_rate, 0, 1 << 20, "64",
         "bytes a second that a client has to send of a body, or take of an answer, while the "
         "other side waits; 0: no limit"),
+    LIMIT_SIZE(memory, 0, INT64_MAX, "0",
+               "resident memory of the process, at least 16MiB: from 90 % of it on requests are "
+               "refused, from 95 % connections; 0: the machine's. A limit of the cgroup counts "
+               "besides"),
 };
+
+static int limits_check(void *section, struct err *err)
+{
+    const struct limits_config *limits = section;
+    if (limits->memory && limits->memory < MEMORY_MIN)
+        return err_set(err, "memory is 0 or at least 16MiB");
+    return 0;
+}
+
 static const struct config_schema limits_schema = {.name = "limits",
                                                    .size = sizeof(struct limits_config),
                                                    .fields = limits_fields,
-                                                   .count = ARRAY_LEN(limits_fields)};
+                                                   .count = ARRAY_LEN(limits_fields),
+                                                   .check = limits_check};
 
 static const struct config_field timeouts_fields[] = {
     CONFIG_TIMEOUT(struct timeouts_config, tls_handshake, 10, "10s", "for a TLS handshake"),

@@ -47,6 +47,7 @@ struct limits_config {
     int64_t rate_per_ip; /* a second; 0: no limit */
     int64_t burst_per_ip;
     int64_t min_rate; /* bytes a second, over the idle time; 0: no limit */
+    int64_t memory;   /* resident, of the process; 0: the machine's */
 };
 
 struct timeouts_config {

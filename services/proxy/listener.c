@@ -5,6 +5,7 @@
 #include "libcommon/mem.h"
 #include "services/proxy/ingress.h"
 #include "services/proxy/listener_unix.h"
+#include "services/proxy/memory_guard.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -85,7 +86,8 @@ static void take(struct listener *listener, int fd, const struct sockaddr *sa)
     struct worker_private *priv = listener->worker->priv;
     struct proxy *proxy = priv->proxy;
     if (atomic_fetch_add_explicit(&proxy->connections, 1, memory_order_relaxed) >=
-        atomic_load_explicit(&proxy->connection_limit, memory_order_relaxed)) {
+            atomic_load_explicit(&proxy->connection_limit, memory_order_relaxed) ||
+        memory_guard_level(proxy->memory) == MEMORY_SPENT) {
         atomic_fetch_sub_explicit(&proxy->connections, 1, memory_order_relaxed);
         metric_add(priv->stats.refused, 1);
         close(fd);

@@ -10,6 +10,7 @@
 #include "services/proxy/ip_rate.h"
 #include "services/proxy/ip_slot.h"
 #include "services/proxy/listener.h"
+#include "services/proxy/memory_guard.h"
 #include "services/proxy/otlp.h"
 #include "services/proxy/reload.h"
 #include "services/proxy/resolver.h"
@@ -67,6 +68,7 @@ static int start(struct service *service, struct err *err)
     proxy->started_ms = clock_mono_ms(&clock_system);
     proxy->ip_rate = ip_rate_new(IP_RATE_ENTRIES);
     proxy->ip_slots = ip_slots_new();
+    proxy->memory = memory_guard_of_process();
     if (reload_first(proxy, err) ||
         access_log_new(&proxy->generation->config->access_log, &proxy->access_log, err) ||
         otlp_new(&proxy->otlp, err) || resolver_start(proxy->registry, &proxy->resolver, err) ||
@@ -95,7 +97,9 @@ static int reload(struct service *service, const void *config, struct err *err)
 
 static void tick(struct service *service)
 {
-    reload_tick(service_state(service));
+    struct proxy *proxy = service_state(service);
+    reload_tick(proxy);
+    memory_guard_trim(proxy->memory);
 }
 
 static void hand_over(struct service *service)
@@ -138,6 +142,7 @@ static void stop(struct service *service)
     resolver_stop(&proxy->resolver);
     ip_rate_free(&proxy->ip_rate);
     ip_slots_free(&proxy->ip_slots);
+    memory_guard_free(&proxy->memory);
     otlp_free(&proxy->otlp);
     access_log_free(&proxy->access_log);
     health_stop(&proxy->health);
@@ -161,6 +166,10 @@ static void collect(struct service *service)
                (int64_t)access_log_dropped(proxy->access_log));
     metric_set(metrics_cell(metrics, STATS_ACCESS_LOG_DROPPED, (const char *[]){"write"}),
                (int64_t)access_log_lost(proxy->access_log));
+    struct memory_state memory = memory_guard_state(proxy->memory);
+    metric_set(metrics_cell(metrics, STATS_MEMORY_USED, NULL), memory.used);
+    metric_set(metrics_cell(metrics, STATS_MEMORY_LIMIT, NULL), memory.limit);
+    metric_set(metrics_cell(metrics, STATS_MEMORY_LEVEL, NULL), memory.level);
     if (!proxy->otlp)
         return;
     struct otlp_counts spans = otlp_counts(proxy->otlp);

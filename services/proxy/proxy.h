@@ -13,6 +13,7 @@ struct otlp;
 struct billing;
 struct ip_rate;
 struct ip_slots;
+struct memory_guard;
 struct registry;
 struct worker;
 
@@ -33,6 +34,7 @@ struct proxy {
     struct health *health;
     struct ip_rate *ip_rate;
     struct ip_slots *ip_slots;
+    struct memory_guard *memory;
     atomic_int_fast64_t connection_limit; /* limits.connections, or what descriptors allow */
     atomic_int_fast64_t connections;
     atomic_int_fast64_t in_flight;

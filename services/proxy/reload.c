@@ -7,6 +7,7 @@
 #include "services/proxy/adopt.h"
 #include "services/proxy/billing.h"
 #include "services/proxy/health.h"
+#include "services/proxy/memory_guard.h"
 #include "services/proxy/registry.h"
 #include "services/proxy/watchdog.h"
 
@@ -65,6 +66,7 @@ static void install(struct proxy *proxy, struct generation *generation)
     generation_share(generation, proxy->worker_count);
     proxy->generation = generation;
     set_connection_limit(proxy);
+    memory_guard_limit(proxy->memory, generation->config->limits.memory);
     show(proxy);
 }
 

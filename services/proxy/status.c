@@ -4,6 +4,7 @@
 #include "libcommon/clock.h"
 #include "libcommon/json.h"
 #include "services/proxy/access_log.h"
+#include "services/proxy/memory_guard.h"
 #include "services/proxy/registry.h"
 #include "services/proxy/snapshot.h"
 #include "services/proxy/worker_private.h"
@@ -60,6 +61,8 @@ static json_t *limits(struct proxy *proxy, const struct snapshot *any)
     put(object, "connections",
         limit(atomic_load(&proxy->connections), (int64_t)proxy->connection_limit));
     put(object, "in_flight", limit(atomic_load(&proxy->in_flight), any ? any->in_flight_limit : 0));
+    struct memory_state memory = memory_guard_state(proxy->memory);
+    put(object, "memory", limit(memory.used, memory.limit));
     put(object, "open_files", json_integer((json_int_t)files.rlim_cur));
     return object;
 }

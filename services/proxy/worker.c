@@ -9,6 +9,7 @@
 #include "services/proxy/h2.h"
 #include "services/proxy/ingress.h"
 #include "services/proxy/listener.h"
+#include "services/proxy/memory_guard.h"
 #include "services/proxy/splice.h"
 #include "services/proxy/stream.h"
 #include "services/proxy/tcp.h"
@@ -122,6 +123,7 @@ static void turn(struct worker *worker)
     if (h2o_evloop_run(worker->loop, wait))
         h2o_evloop_run(worker->loop, 0);
     worker_tick(worker);
+    memory_guard_look(priv->proxy->memory, worker->now_ns);
     timer_run(&priv->timers, worker_now_ms(worker));
     h2_turn_end(worker);
     close_graves(worker);
