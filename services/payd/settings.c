@@ -179,8 +179,9 @@ static const struct config_field wallet_fields[] = {
                  .min = 21000, .max = 30000000, .doc = "most gas of one transaction"),
     CONFIG_FIELD(struct settings_wallet, max_spend_per_hour, "max_spend_per_hour", CONFIG_INT,
                  .fallback = "1000000000", .min = 1, .max = 1000000000000000,
-                 .doc = "most that the signer process offers for gas within any hour, in gwei "
-                        "(1e-9 of the coin): gas times price of each nonce's dearest transaction; "
+                 .doc = "most that is offered for gas within any hour, in gwei "
+                        "(1e-9 of the coin), by the signer process's count and by payd's: gas "
+                        "times price of each nonce's dearest transaction; "
                         "beyond it the wallet waits"),
     CONFIG_FIELD(struct settings_wallet, bump_after_ms, "bump_after", CONFIG_DURATION,
                  .fallback = "60s", .min = 200, .max = 86400000,

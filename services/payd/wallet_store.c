@@ -57,6 +57,15 @@ static const struct pg_stmt strays_stmt = {
     "SELECT DISTINCT t.nonce FROM wallet_tx t JOIN wallet_job j ON j.id = t.job WHERE t.follower = "
     "$1 AND t.address = $2 AND t.nonce >= $3 AND j.nonce IS DISTINCT FROM t.nonce ORDER BY t.nonce "
     "LIMIT $4"};
+/* Rounded up, and a nonce's transactions as their dearest, as the signer counts. What a clock that
+ * was set back has left in the future counts for nothing. */
+static const struct pg_stmt spent_stmt = {
+    "wallet_spent",
+    "SELECT least(coalesce(sum(most) FILTER (WHERE nonce <> $3), 0), 9e18)::bigint AS others, "
+    "least(coalesce(max(most) FILTER (WHERE nonce = $3), 0), 9e18)::bigint AS own FROM (SELECT "
+    "nonce, max(ceil(gas::numeric * max_fee / 1000000000)) AS most FROM wallet_tx WHERE follower = "
+    "$1 AND address = $2 AND created_at > clock_timestamp() - interval '1 hour' AND created_at <= "
+    "clock_timestamp() GROUP BY nonce) s"};
 static const struct pg_stmt tx_add = {
     "wallet_tx_add",
     "INSERT INTO wallet_tx (follower, address, nonce, attempt, job, hash, raw, max_fee, "
@@ -235,6 +244,17 @@ int wallet_store_next(struct wallet_store *store, const char *address, int64_t f
                   err) != 0)
         return -1;
     *out = pg_int(rows, 0, "nonce");
+    return 0;
+}
+
+int wallet_store_spent(struct wallet_store *store, const char *address, int64_t nonce,
+                       struct wallet_spent *out, struct err *err)
+{
+    AUTO_PG_RESULT PGresult *rows = NULL;
+    if (read_rows(store, &spent_stmt, PG_PARAMS(follower(store).s, address, pg_num(nonce).s), &rows,
+                  err) != 0)
+        return -1;
+    *out = (struct wallet_spent){pg_int(rows, 0, "others"), pg_int(rows, 0, "own")};
     return 0;
 }
 

@@ -78,6 +78,14 @@ int wallet_store_attempts(struct wallet_store *store, const char *address, int64
 /* The first nonce from `from` on that nothing was ever signed for. */
 int wallet_store_next(struct wallet_store *store, const char *address, int64_t from, int64_t *out,
                       struct err *err) MUST_USE;
+
+/* What was signed for within the last hour, in gwei: for all nonces but one, and for that one. */
+struct wallet_spent {
+    int64_t others, own;
+};
+
+int wallet_store_spent(struct wallet_store *store, const char *address, int64_t nonce,
+                       struct wallet_spent *out, struct err *err) MUST_USE;
 /* Jobs that are over at a nonce that is free on the chain again go back to `sent`: their block left
  * it. Only where the node, at `head`, has passed that block. *count says how many. */
 int wallet_store_revive(struct wallet_store *store, const char *address, int64_t latest,

@@ -9,6 +9,7 @@
 #include "services/payd/trouble.h"
 #include "services/payd/wallet_store.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #define IN_FLIGHT      16 /* nodes keep few transactions of one address */
@@ -255,6 +256,26 @@ static int put_off(struct wallet_work *work, const struct wallet_row *row,
     return 1;
 }
 
+/* The signer's books are empty whenever it, or another leader, has started: what is kept of its
+ * signatures is not. 1: there is room; 0: none, said in *why. */
+static int within_budget(struct wallet_work *work, const struct offer *offer, struct err *why,
+                         struct err *err)
+{
+    struct wallet_spent spent;
+    int64_t cost = fees_cost_gwei(&offer->fees, offer->gas);
+    int64_t budget = work->settings->max_spend_per_hour;
+    if (wallet_store_spent(&work->store, work->address, offer->nonce, &spent, err) != 0)
+        return -1;
+    int64_t of_nonce = cost > spent.own ? cost : spent.own;
+    if (spent.others <= budget && of_nonce <= budget - spent.others)
+        return 1;
+    err_set(why,
+            "the budget of %" PRId64 " gwei an hour is spent: %" PRId64
+            " are signed for, this asks for %" PRId64,
+            budget, spent.others, of_nonce);
+    return 0;
+}
+
 static int sign(struct wallet_work *work, struct wallet_row *row, const struct offer *offer,
                 struct err *err)
 {
@@ -270,7 +291,12 @@ static int sign(struct wallet_work *work, struct wallet_row *row, const struct o
     memcpy(tx.to, work->payd->target.domain.contract, 20);
     if (hex_decode_any(row->data, data, sizeof(data), &tx.data_len) != 0)
         return err_set(err, "wallet job %s: its data is not hex", row->key);
-    int rc = signer_sign(work->signer, &tx, &result, &words);
+    int rc = within_budget(work, offer, &words, err);
+    if (rc < 0)
+        return -1;
+    if (rc == 0)
+        return put_off(work, row, SIGNER_SPENT, words.msg, err);
+    rc = signer_sign(work->signer, &tx, &result, &words);
     if (rc == 0)
         rc = keep(work, row, offer, &result, err);
     else if (result.verdict == SIGNER_REFUSED && row->state == WALLET_JOB_QUEUED)

@@ -260,12 +260,16 @@ async function priceOfAJob() {
   return Math.ceil((Number(gas) * Number(fee)) / 1e9);
 }
 
+// What was signed so far was signed long ago.
+const anHourLater = () => sql.run("update payments.wallet_tx set created_at = created_at - interval '61 minutes'");
+
 const told = async (what) => (await payments.tester.messages('OCTROI_EVENTS')).filter(({ body }) => body.type === `octroi.chain.${what}` && body.data.reason === 'wallet-budget').length;
 
-test("beyond the signer's budget of an hour jobs wait, visibly and without a pause, and go on with a new one", async () => {
+test('beyond the budget of an hour jobs wait, visibly and without a pause, also after a restart, and go on with a new hour', async () => {
   await payd();
   const price = await priceOfAJob();
   await payments.stopPayds();
+  await anHourLater();
   const service_ = await payd('spent', { spend: Math.ceil(price * 1.3) });
   const one = await revoke();
   await inState(one, 'mined');
@@ -285,7 +289,14 @@ test("beyond the signer's budget of an hour jobs wait, visibly and without a pau
   }, { every: 20 });
   assert.equal(await told('degraded'), 1);
   await service_.stop();
-  await payd('funded');
+  // The signer's own books are empty now.
+  const restarted = await payd('restarted', { spend: Math.ceil(price * 1.3) });
+  const { attempts: before_ } = await job(other);
+  await waitUntil('more tries', async () => (await job(other)).attempts >= Number(before_) + 2, { every: 20 });
+  assert.equal(await waits(restarted, 'budget'), 1);
+  assert.equal((await attempts(other)).length, 0);
+  assert.equal(await told('degraded'), 1);
+  await anHourLater();
   await done(other);
   await waitUntil('its end to be told', async () => (await told('recovered')) === 1);
   await once([one, other]);
@@ -296,6 +307,7 @@ test('a replacement that is not signed does not keep what was sent from being se
   await payd();
   const price = await priceOfAJob();
   await payments.stopPayds();
+  await anHourLater();
   // Not even the first replacement, which offers a seventh more, is within it.
   const service_ = await payd('spent', { spend: Math.ceil(price * 1.05) });
   await automine(false);

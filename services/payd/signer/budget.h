@@ -1,6 +1,7 @@
 /* The signer's books: what the key has offered for gas within the last hour, and where that ends.
  * They bound what a payd that has gone wrong can burn and how many calls it gets signed, however
- * well each of them keeps to the policy. In memory only: a new process begins a new hour. */
+ * well each of them keeps to the policy. In memory only: a new process begins a new
+ * hour, which payd's own sum of what it keeps (wallet_store_spent) does not. */
 #ifndef PAYD_SIGNER_BUDGET_H
 #define PAYD_SIGNER_BUDGET_H
 
