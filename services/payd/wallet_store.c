@@ -66,6 +66,11 @@ static const struct pg_stmt spent_stmt = {
     "nonce, max(ceil(gas::numeric * max_fee / 1000000000)) AS most FROM wallet_tx WHERE follower = "
     "$1 AND address = $2 AND created_at > clock_timestamp() - interval '1 hour' AND created_at <= "
     "clock_timestamp() GROUP BY nonce) s"};
+static const struct pg_stmt returned_stmt = {
+    "wallet_returned",
+    "SELECT EXISTS (SELECT FROM transfer t JOIN follower f ON f.id = t.follower WHERE t.follower = "
+    "$1 AND t.id = $2 AND t.state = 'refunded' AND t.refund_block <= f.confirmed_number) AS "
+    "returned"};
 static const struct pg_stmt tx_add = {
     "wallet_tx_add",
     "INSERT INTO wallet_tx (follower, address, nonce, attempt, job, hash, raw, max_fee, "
@@ -255,6 +260,16 @@ int wallet_store_spent(struct wallet_store *store, const char *address, int64_t 
                   err) != 0)
         return -1;
     *out = (struct wallet_spent){pg_int(rows, 0, "others"), pg_int(rows, 0, "own")};
+    return 0;
+}
+
+int wallet_store_returned(struct wallet_store *store, const char *transfer, bool *returned,
+                          struct err *err)
+{
+    AUTO_PG_RESULT PGresult *rows = NULL;
+    if (read_rows(store, &returned_stmt, PG_PARAMS(follower(store).s, transfer), &rows, err) != 0)
+        return -1;
+    *returned = pg_bool(rows, 0, "returned");
     return 0;
 }
 

@@ -86,6 +86,9 @@ struct wallet_spent {
 
 int wallet_store_spent(struct wallet_store *store, const char *address, int64_t nonce,
                        struct wallet_spent *out, struct err *err) MUST_USE;
+/* Whether a transfer was sent back in a block that is confirmed. */
+int wallet_store_returned(struct wallet_store *store, const char *transfer, bool *returned,
+                          struct err *err) MUST_USE;
 /* Jobs that are over at a nonce that is free on the chain again go back to `sent`: their block left
  * it. Only where the node, at `head`, has passed that block. *count says how many. */
 int wallet_store_revive(struct wallet_store *store, const char *address, int64_t latest,

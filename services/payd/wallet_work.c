@@ -312,13 +312,27 @@ static bool is_refund(const struct wallet_row *row)
     return row->kind == WALLET_JOB_REFUND || row->kind == WALLET_JOB_REFUND_TRANSFER;
 }
 
+/* One node says so, of its newest block: what must not be lost is done when the chain, as it was
+ * read, has it for good. */
+static int already(struct wallet_work *work, const struct wallet_row *row, struct err *err)
+{
+    bool returned = true;
+    if (row->kind == WALLET_JOB_REFUND_TRANSFER &&
+        wallet_store_returned(&work->store, row->target, &returned, err) != 0)
+        return -1;
+    return returned ? end(work, row, WALLET_JOB_DONE, "it is so already", err)
+                    : wallet_store_wait(&work->store, row,
+                                        "it is so already, in no block that is confirmed",
+                                        pause_after(work, row->attempts), err);
+}
+
 static int refused(struct wallet_work *work, const struct wallet_row *row,
                    const struct wallet_revert *revert, struct err *err)
 {
     if (!revert->reverted)
         return hold(work, row, WALLET_WAIT_NODE, revert->why, err);
     if (revert->already)
-        return end(work, row, WALLET_JOB_DONE, "it is so already", err);
+        return already(work, row, err);
     /* What somebody waits for is not lost by a pause, a missing role or a pot that is empty. */
     if (is_refund(row) && !revert->final)
         return hold(work, row, WALLET_WAIT_REFUSED, revert->why, err);

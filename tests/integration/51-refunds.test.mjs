@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
-import { createPublicClient, createWalletClient, defineChain, http, keccak256, encodeAbiParameters, parseAbi, parseSignature, signatureToCompactSignature, toHex } from 'viem';
+import { createPublicClient, createWalletClient, defineChain, encodeFunctionData, http, keccak256, encodeAbiParameters, parseAbi, parseSignature, signatureToCompactSignature, toHex } from 'viem';
 import { privateKeyToAccount } from 'viem/accounts';
 
 import { packTerms, quoteDigest, quoteTypedData, serviceId, subscriptionId, validUntilMinute } from '../../contracts/script/terms.mjs';
@@ -17,6 +17,7 @@ import { Service } from '../support/service.mjs';
 const abi = parseAbi([
   'function pay(bytes32 serviceId, address token, uint256 terms, bytes32 r, bytes32 vs)',
   'function refund(address subscriber, bytes32 serviceId, address token, uint16 seq, uint256 amount)',
+  'function refundTransfer(bytes32 id, address token, address to, uint256 amount)',
   'function setSigner(address signer, uint64 previousUntil)',
   'function setRevoked(address subscriber, bytes32 serviceId, bool revoked)',
   'function slotOf(address subscriber, bytes32 serviceId) view returns (uint256)',
@@ -381,6 +382,30 @@ test('what the wallet holds for done and the chain has no longer is begun anew',
     assert.equal(jobs(kind).filter(({ key }) => key === `${kind}:${target}`).length, 1);
   }
   await inState(quote, 'refunded');
+  await transferState(id, 'refunded');
+});
+
+test('a transfer that somebody else sent back in a block that leaves the chain is sent back all the same', async () => {
+  await payd('elsewhere');
+  const receipt = await mined(await send(payer, 'transfer', [deployment.contract, 37n], deployment.token));
+  const id = keccak256(encodeAbiParameters([{ type: 'uint256' }, { type: 'bytes32' }, { type: 'uint256' }], [BigInt(chain.chainId), receipt.transactionHash, 0n]));
+  await chain.mine(2);
+  await transferState(id, 'confirmed');
+  const args = [id, deployment.token, payer.address, 37n];
+  await mined(await send(colleague, 'refundTransfer', args));
+  postgres.sql(`insert into payments.wallet_job (follower, key, kind, target, data, actor, reason)
+    select id, 'refund-transfer:${id}', 'refund-transfer', '${id}', '${encodeFunctionData({ abi, functionName: 'refundTransfer', args })}', 'key_0', 'x' from payments.follower`);
+  const job = () => postgres.rows(`select state, error, tx_hash from payments.wallet_job where target = '${id}'`)[0];
+  await waitUntil('the wallet to have tried', () => job().error);
+  assert.deepEqual([job().state, job().error], ['queued', 'it is so already, in no block that is confirmed']);
+  await chain.rpc('anvil_reorg', [1, []]);
+  const before_ = await balance();
+  await waitUntil('it to be done', async () => {
+    await chain.mine(1);
+    return job().state === 'done';
+  }, { every: 100 });
+  assert.match(job().tx_hash, /^0x/);
+  assert.equal(await balance() - before_, 37n);
   await transferState(id, 'refunded');
 });
 
