@@ -173,3 +173,29 @@ contract MoodyToken is ERC20("Moody", "MDY") {
         }
     }
 }
+
+/// Refuses to move nothing.
+contract StrictToken is ERC20("Strict", "STR") {
+    function mint(address to, uint256 amount) external {
+        _mint(to, amount);
+    }
+
+    function _update(address from, address to, uint256 value) internal override {
+        require(value != 0, "nothing");
+        super._update(from, to, value);
+    }
+}
+
+/// Moves half of what it is asked for, and gives the receiver the other half.
+contract GivingToken is ERC20("Giving", "GVG") {
+    function mint(address to, uint256 amount) external {
+        _mint(to, amount);
+    }
+
+    function transferFrom(address from, address to, uint256 value) public override returns (bool) {
+        _spendAllowance(from, msg.sender, value);
+        _transfer(from, to, value / 2);
+        _mint(to, value - value / 2);
+        return true;
+    }
+}
