@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
 import { createWalletClient, encodeFunctionData, http, keccak256, parseAbi, parseAbiItem, toHex } from 'viem';
 
+import { AsyncApi } from '../support/asyncapi.mjs';
 import { Door } from '../support/door.mjs';
 import { makeKeystore } from '../support/keystore.mjs';
 import { Payments } from '../support/payments.mjs';
@@ -486,4 +487,11 @@ test('without a wallet nothing of it runs', async () => {
   assert.ok(!ready.dependencies.some(({ name }) => name === 'wallet'));
   await waitUntil('the chain to be followed', async () => (await service_.metric('octroi_payd_chain_head_block')) > 0);
   assert.equal((await job(one)).state, 'queued');
+});
+
+test('what was told of all this is as docs/asyncapi.yaml says', async () => {
+  const documented = new AsyncApi();
+  for (const message of await payments.tester.messages('OCTROI_EVENTS')) documented.hear({ ...message, reply: undefined });
+  assert.deepEqual(documented.failures, []);
+  for (const what of ['payment.refund-failed', 'chain.{what}']) assert.ok(documented.met.has(`octroi.v1.events.${what}`), what);
 });

@@ -1,9 +1,13 @@
-// docs/openapi of the public API, held against the running services: every documented answer is given once, and nothing else is.
+// docs/openapi, held against the running services: every documented answer is given once, and nothing else is. docs/asyncapi.yaml, held against all
+// that they say to each other meanwhile.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { parseAbi } from 'viem';
 
+import { AsyncApi } from '../support/asyncapi.mjs';
+import { Bus } from '../support/bus.mjs';
 import { Buyer } from '../support/buyer.mjs';
 import { OpenApi } from '../support/openapi.mjs';
 import { removeDirectory, root, temporaryDirectory, waitUntil } from '../support/process.mjs';
@@ -13,17 +17,22 @@ const dir = temporaryDirectory('api-documents');
 const stack = new Stack({
   dir, env: { OCTROI_PRICEBOOK: join(root, 'tests/e2e/pricebook.yaml'), OCTROI_CONFIRMATIONS: '3', OCTROI_CONFIRM_AFTER: '1d', OCTROI_QUOTES_PER_SUBSCRIBER: '8' },
 });
-const pages = { quoted: new OpenApi('quoted'), payd: new OpenApi('payd'), subd: new OpenApi('subd') };
+const pages = { quoted: new OpenApi('quoted'), payd: new OpenApi('payd'), subd: new OpenApi('subd'), admin: new OpenApi('admin') };
+const messages = new AsyncApi();
 const UNKNOWN = `0x${'ab'.repeat(32)}`;
 let buyer;
 let quote; // that the buyer pays
+let listener;
 
 before(async () => {
   await stack.start();
+  listener = await new Bus({ port: stack.nats.port, user: 'tester', password: 'tester' }).connect();
+  messages.listen(listener);
   buyer = await newBuyer();
 });
 
 after(async () => {
+  listener?.close();
   await stack.stop();
   removeDirectory(dir);
 });
@@ -35,8 +44,8 @@ async function newBuyer() {
 }
 
 // Asks, expects this status (or one of these), holds the answer against the page, and gives its body.
-async function ask(service, status, method, path, { body, bearer, type = 'application/json', headers = {} } = {}) {
-  const response = await fetch(stack.gateway + path, {
+async function ask(service, status, method, path, { body, bearer, type = 'application/json', headers = {}, base = stack.gateway } = {}) {
+  const response = await fetch(base + path, {
     method,
     headers: { ...(body === undefined ? {} : { 'content-type': type }), ...(bearer ? { authorization: `Bearer ${bearer}` } : {}), ...headers },
     body: body === undefined || typeof body === 'string' ? body : JSON.stringify(body),
@@ -91,6 +100,63 @@ test('a payment, its receipt, and its refund', async () => {
   await ask('payd', 200, 'GET', `/receipt/${quote.id}`);
 });
 
+// bearer: the owner's key, unless another is named.
+function admin(status, method, path, options = {}) {
+  const bearer = readFileSync(join(stack.secrets, 'admin.key'), 'utf8').trim();
+  return ask('admin', status, method, path, { bearer, base: `${stack.services.adminsvc.url}/admin/v1`, ...options });
+}
+
+test('administration', async () => {
+  const { id, key } = await admin(201, 'POST', '/keys', { body: { label: 'for a while', role: 'viewer' } });
+  assert.ok((await admin(200, 'GET', '/keys')).items.some((one) => one.id === id));
+  const [mine] = (await admin(200, 'GET', '/keys')).items.filter(({ role }) => role === 'owner');
+  await admin(409, 'DELETE', `/keys/${mine.id}`); // the last owner
+  const { subscription, token } = await admin(200, 'GET', `/payments/${quote.id}`);
+  await admin(200, 'GET', `/subscriptions/${subscription}`);
+  for (const what of ['subscriptions', 'payments', 'transfers', 'audit']) {
+    await admin(200, 'GET', `/${what}`);
+    await admin(400, 'GET', `/${what}?limit=0`);
+    await admin(401, 'GET', `/${what}`, { bearer: undefined });
+  }
+  for (const [method, path, body] of [['GET', '/keys'], ['POST', '/keys', { label: 'x' }], ['DELETE', `/keys/${id}`], ['POST', `/subscriptions/${subscription}/revoke`, { reason: 'x' }],
+    ['POST', `/payments/${quote.id}/refund`, { reason: 'x' }], ['POST', `/transfers/${UNKNOWN}/refund`, { reason: 'x' }],
+    ['POST', '/withdrawals', { token, fees: false, reason: 'x' }], ['GET', '/audit/verify']]) await admin(403, method, path, { body, bearer: key });
+  await admin(404, 'GET', `/subscriptions/sub_${'0'.repeat(32)}`);
+  await admin(404, 'GET', `/payments/${UNKNOWN}`);
+  await admin(200, 'DELETE', `/keys/${id}`);
+  await admin(200, 'POST', '/withdrawals', { body: { token, fees: false, reason: 'the month' }, headers: { 'idempotency-key': 'month' } });
+  assert.equal((await admin(200, 'GET', '/audit/verify')).ok, true);
+
+  // Money that came by itself goes back; and a subscription is taken away, on the chain too.
+  const stray = await newBuyer();
+  await stray.settled(await stray.wallet.writeContract({ address: token, abi: parseAbi(['function transfer(address, uint256) returns (bool)']), functionName: 'transfer', args: [stack.deployment.contract, 5n] }));
+  await stack.chain.mine(3);
+  const found = await waitUntil('the transfer to be final', async () => (await admin(200, 'GET', '/transfers?state=confirmed')).items[0]);
+  await admin(200, 'POST', `/transfers/${found.id}/refund`, { body: { reason: 'nothing was bought' } });
+  const taken = await newBuyer();
+  const sold = await ask('quoted', 201, 'POST', '/quote', { body: order(taken) });
+  await taken.pay(sold);
+  await stack.chain.mine(3);
+  await taken.waitPayment(sold);
+  await admin(200, 'POST', `/subscriptions/${(await admin(200, 'GET', `/payments/${sold.id}`)).subscription}/revoke`, { body: { reason: 'fraud' } });
+
+  // What nobody asks by himself here.
+  const { subscriber, service_id } = await admin(200, 'GET', `/payments/${quote.id}`);
+  await listener.request('octroi.v1.sub.keys', {});
+  const chain = await listener.request('octroi.v1.chain.status', {});
+  assert.equal(chain.ok, true);
+  await listener.request('octroi.v1.admin.payd.set-revoked', { subscriber, service_id, revoked: false, reason: 'by hand', actor: 'key_1' });
+
+  // What is not written down is not there.
+  for (const [template, methods] of Object.entries(pages.admin.page.paths)) {
+    const path = template.replace('{id}', template.startsWith('/subscriptions') ? subscription : template.startsWith('/keys') ? mine.id : quote.id);
+    for (const method of ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'].filter((one) => !methods[one.toLowerCase()])) {
+      const response = await fetch(`${stack.services.adminsvc.url}/admin/v1${path}`, { method, headers: { authorization: `Bearer ${readFileSync(join(stack.secrets, 'admin.key'), 'utf8').trim()}` } });
+      assert.equal(response.status, 405, `${method} ${path}: ${await response.text()}`);
+    }
+  }
+});
+
 test('Sign-In, tokens, and what a subscriber sees', async () => {
   const stranger = await newBuyer();
   const challenge = (who) => ask('subd', 200, 'POST', '/token/challenge', { body: { address: who.address, service: 'api' } });
@@ -113,11 +179,7 @@ test('Sign-In, tokens, and what a subscriber sees', async () => {
   await ask('subd', 200, 'GET', '/.well-known/jwks.json');
 
   // With the money the subscription goes, and the receipt.
-  const key = readFileSync(join(stack.secrets, 'admin.key'), 'utf8').trim();
-  const refund = await fetch(`${stack.services.adminsvc.url}/admin/v1/payments/${quote.id}/refund`, {
-    method: 'POST', headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' }, body: JSON.stringify({ reason: 'asked for' }),
-  });
-  assert.equal(refund.status, 200, await refund.text());
+  await admin(200, 'POST', `/payments/${quote.id}/refund`, { body: { reason: 'asked for' } });
   await buyer.waitPayment(quote, 'refunded');
   await ask('payd', 200, 'GET', `/payment/${quote.id}`);
   await ask('payd', 410, 'GET', `/receipt/${quote.id}`);
@@ -137,8 +199,12 @@ test('Sign-In, tokens, and what a subscriber sees', async () => {
   await ask('quoted', 503, 'GET', `/quote/${UNKNOWN}`);
 });
 
+test('what the services say to each other is documented, and what is documented is said', () => {
+  assert.deepEqual(messages.failures, []);
+  assert.deepEqual(messages.unmet, ['octroi.v1.events.payment.refund-failed', 'octroi.v1.events.chain.{what}']); // these in 53-wallet
+});
+
 test('nothing is documented that was not met', () => {
-  assert.ok(new OpenApi('admin').operations.length > 0); // it reads well, at least
   const unmet = Object.fromEntries(Object.entries(pages).map(([name, page]) => [name, page.unmet]));
-  assert.deepEqual(unmet, { quoted: ['GET /pricing default'], payd: [], subd: [] });
+  assert.deepEqual(unmet, { quoted: ['GET /pricing default'], payd: [], subd: [], admin: [] });
 });

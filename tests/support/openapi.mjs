@@ -14,15 +14,17 @@ const TYPES = {
   integer: Number.isInteger,
   number: (value) => typeof value === 'number',
   boolean: (value) => typeof value === 'boolean',
+  null: (value) => value === null,
 };
 const FORMATS = {
   'date-time': (text) => /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/.test(text) && !Number.isNaN(Date.parse(text)),
   date: (text) => /^\d{4}-\d\d-\d\d$/.test(text) && !Number.isNaN(Date.parse(text)),
+  uuid: (text) => /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(text),
   uri: (text) => URL.canParse?.(text) ?? Boolean(new URL(text)),
 };
 // keyword: whether (value, of the schema, the schema) is right.
 const RULES = {
-  type: (value, type) => TYPES[type](value),
+  type: (value, types) => [types].flat().some((type) => TYPES[type](value)),
   enum: (value, among) => among.includes(value),
   pattern: (value, pattern) => new RegExp(pattern, 'u').test(value),
   format: (value, format) => FORMATS[format](value),
@@ -44,15 +46,13 @@ function noStrayKeys(thing, at) {
   }
 }
 
-export class OpenApi {
-  constructor(name) {
+// A page with schemas.
+export class Page {
+  constructor(file, name) {
     this.name = name;
-    this.page = parse(readFileSync(join(root, 'docs/openapi', `${name}.yaml`), 'utf8'));
+    this.page = parse(readFileSync(join(root, 'docs', file), 'utf8'));
     noStrayKeys(this.page, name);
     this.met = new Set();
-    this.operations = Object.entries(this.page.paths).flatMap(([template, methods]) => Object.entries(methods).map(([method, operation]) => ({
-      method: method.toUpperCase(), template, operation, matches: new RegExp(`^${template.replaceAll('.', '\\.').replace(/\{\w+\}/g, '[^/]+')}$`),
-    })));
   }
 
   resolve(thing) {
@@ -84,6 +84,15 @@ export class OpenApi {
       }
     }
     return found.find(Boolean) ?? '';
+  }
+}
+
+export class OpenApi extends Page {
+  constructor(name) {
+    super(`openapi/${name}.yaml`, name);
+    this.operations = Object.entries(this.page.paths).flatMap(([template, methods]) => Object.entries(methods).map(([method, operation]) => ({
+      method: method.toUpperCase(), template, operation, matches: new RegExp(`^${template.replaceAll('.', '\\.').replace(/\{\w+\}/g, '[^/]+')}$`),
+    })));
   }
 
   // An answer as { status, headers (of fetch), text } to a request with this body, if it has one that should be right.
