@@ -43,7 +43,7 @@ static unsigned repetition(const struct backend_config *backends, size_t at)
 }
 
 static int pool_init(struct pool_set *set, struct pool *pool, const struct pool_config *config,
-                     struct err *err)
+                     struct tls_authorities **known, struct err *err)
 {
     const struct backend_config *backends = config->backends.items;
     pool->index = (unsigned)set->count;
@@ -66,7 +66,7 @@ static int pool_init(struct pool_set *set, struct pool *pool, const struct pool_
                              &member->backend, err))
             return err_wrap(err, "pool %s", pool->name);
         if (member->backend->tls &&
-            tls_origin_new(from->tls, member->backend->host, &member->tls, err)) {
+            tls_origin_new(from->tls, member->backend->host, known, &member->tls, err)) {
             pool->count++;
             return err_wrap(err, "pool %s: backend %s: tls", pool->name, from->url);
         }
@@ -82,17 +82,20 @@ int pool_set_new(const struct proxy_config *config, struct registry *registry,
 {
     const struct pool_config *pools = config->pools.items;
     struct pool_set *set = mem_zalloc(sizeof(*set));
+    struct tls_authorities *known = NULL;
+    int result = 0;
     set->registry = registry;
     set->pools = mem_array(config->pools.count + 1, sizeof(*set->pools));
-    for (; set->count < config->pools.count; set->count++) {
-        if (pool_init(set, &set->pools[set->count], &pools[set->count], err)) {
-            set->count++;
-            pool_set_free(&set);
-            return -1;
-        }
+    while (result == 0 && set->count < config->pools.count) {
+        result = pool_init(set, &set->pools[set->count], &pools[set->count], &known, err);
+        set->count++;
     }
-    *out = set;
-    return 0;
+    tls_authorities_free(&known);
+    if (result)
+        pool_set_free(&set);
+    else
+        *out = set;
+    return result;
 }
 
 void pool_set_free(struct pool_set **set)

@@ -48,8 +48,73 @@ static int set_name(struct tls_origin *origin, struct err *err)
     return ok ? 0 : err_set(err, "server_name: %s", tls_context_why());
 }
 
+/* What one file says, or the system ("") where no file is named. */
+struct tls_authorities {
+    struct tls_authorities *next;
+    char *file;
+    X509_STORE *store;
+    unsigned char digest[32];
+};
+
+static struct tls_authorities *add_authorities(struct tls_authorities **known, const char *file,
+                                               const SSL_CTX *ctx)
+{
+    struct tls_authorities *added = mem_zalloc(sizeof(*added));
+    EVP_MD_CTX *digest = EVP_MD_CTX_new();
+    bool ok = digest && EVP_DigestInit_ex2(digest, EVP_sha256(), NULL) &&
+              tls_context_digest(ctx, digest) && EVP_DigestFinal_ex(digest, added->digest, NULL);
+    EVP_MD_CTX_free(digest);
+    if (!ok) {
+        free(added);
+        return NULL;
+    }
+    added->file = mem_strdup(file);
+    added->store = SSL_CTX_get_cert_store(ctx);
+    X509_STORE_up_ref(added->store);
+    added->next = *known;
+    *known = added;
+    return added;
+}
+
+void tls_authorities_free(struct tls_authorities **known)
+{
+    for (struct tls_authorities *next, *at = *known; at; at = next) {
+        next = at->next;
+        X509_STORE_free(at->store);
+        free(at->file);
+        free(at);
+    }
+    *known = NULL;
+}
+
+static int load(struct tls_origin *origin, const char *file, struct err *err)
+{
+    if (file[0])
+        return tls_context_trust(origin->ctx, "ca", file, err);
+    if (SSL_CTX_set_default_verify_paths(origin->ctx) != 1)
+        return err_set(err, "the system's authorities: %s", tls_context_why());
+    return 0;
+}
+
+/* The system's are a hundred and more, which takes long and much to read for each backend. */
+static int trust(struct tls_origin *origin, const char *file, struct tls_authorities **known,
+                 const struct tls_authorities **out, struct err *err)
+{
+    for (*out = *known; *out && strcmp((*out)->file, file) != 0; *out = (*out)->next)
+        ;
+    if (*out) {
+        SSL_CTX_set1_cert_store(origin->ctx, (*out)->store);
+        return 0;
+    }
+    if (load(origin, file, err))
+        return -1;
+    *out = add_authorities(known, file, origin->ctx);
+    return *out ? 0 : err_set(err, "TLS: %s", tls_context_why());
+}
+
 /* By content: a file may be another under the same name. */
-static int identify(struct tls_origin *origin, struct err *err)
+static int identify(struct tls_origin *origin, const struct tls_authorities *authorities,
+                    struct err *err)
 {
     unsigned char own[EVP_MAX_MD_SIZE];
     unsigned len = 0;
@@ -59,15 +124,16 @@ static int identify(struct tls_origin *origin, struct err *err)
               (!certificate || X509_digest(certificate, EVP_sha256(), own, &len)) &&
               EVP_DigestUpdate(digest, &len, sizeof(len)) && EVP_DigestUpdate(digest, own, len) &&
               EVP_DigestUpdate(digest, origin->name, strlen(origin->name)) &&
-              tls_context_digest(origin->ctx, digest) &&
+              EVP_DigestUpdate(digest, authorities->digest, sizeof(authorities->digest)) &&
               EVP_DigestFinal_ex(digest, origin->identity, NULL);
     EVP_MD_CTX_free(digest);
     return ok ? 0 : err_set(err, "TLS: %s", tls_context_why());
 }
 
 static int configure(struct tls_origin *origin, const struct backend_tls_config *config,
-                     struct err *err)
+                     struct tls_authorities **known, struct err *err)
 {
+    const struct tls_authorities *authorities;
     if (tls_context_new(TLS_client_method(), &origin->ctx, err) || set_name(origin, err))
         return -1;
     SSL_CTX_set_verify(origin->ctx, SSL_VERIFY_PEER, NULL);
@@ -76,22 +142,20 @@ static int configure(struct tls_origin *origin, const struct backend_tls_config 
     if (config && config->certificate[0] &&
         tls_context_identity(origin->ctx, config->certificate, config->key, err))
         return -1;
-    if (config && config->ca[0])
-        return tls_context_trust(origin->ctx, "ca", config->ca, err);
-    if (SSL_CTX_set_default_verify_paths(origin->ctx) != 1)
-        return err_set(err, "the system's authorities: %s", tls_context_why());
-    return 0;
+    if (trust(origin, config ? config->ca : "", known, &authorities, err))
+        return -1;
+    return identify(origin, authorities, err);
 }
 
 int tls_origin_new(const struct backend_tls_config *config, const char *host,
-                   struct tls_origin **out, struct err *err)
+                   struct tls_authorities **known, struct tls_origin **out, struct err *err)
 {
     struct tls_origin *origin = mem_zalloc(sizeof(*origin));
     atomic_init(&origin->refs, 1);
     origin->name = mem_strdup(config && config->server_name[0] ? config->server_name : host);
     origin->address = is_address(origin->name);
     *out = origin;
-    if (configure(origin, config, err) == 0 && identify(origin, err) == 0)
+    if (configure(origin, config, known, err) == 0)
         return 0;
     tls_origin_unref(out);
     return -1;

@@ -8,11 +8,16 @@
 #include <openssl/ssl.h>
 
 struct tls_origin;
+/* Authorities that were read for one backend are those of the next with the same file: a list that
+ * begins as NULL and lives while a configuration is compiled. */
+struct tls_authorities;
 
 /* config may be NULL: the system's authorities. `host`: the URL's, the name to verify unless the
  * configuration has another; an address is verified as one. *out is NULL on failure. */
 int tls_origin_new(const struct backend_tls_config *config, const char *host,
-                   struct tls_origin **out, struct err *err) MUST_USE;
+                   struct tls_authorities **known, struct tls_origin **out,
+                   struct err *err) MUST_USE;
+void tls_authorities_free(struct tls_authorities **known);
 struct tls_origin *tls_origin_ref(struct tls_origin *origin);
 void tls_origin_unref(struct tls_origin **origin);
 /* What one has verified, the other would: the same name and authorities, and the same certificate

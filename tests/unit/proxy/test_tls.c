@@ -31,6 +31,7 @@ struct files {
     char certificate[64], key[64];
 };
 
+static struct tls_authorities *known; /* of origin_of: each file is read once */
 static struct files authority, first, second, unnamed, visitor, other_authority;
 
 static void add_extension(X509 *certificate, int nid, const char *value)
@@ -124,6 +125,7 @@ static int remove_files(void **state)
     const struct files *const all[] = {&authority, &first,   &second,
                                        &unnamed,   &visitor, &other_authority};
     (void)state;
+    tls_authorities_free(&known);
     for (size_t i = 0; i < ARRAY_LEN(all); i++) {
         unlink(all[i]->certificate);
         unlink(all[i]->key);
@@ -151,7 +153,7 @@ static struct tls_origin *origin_of(const char *name, const char *ca)
     struct backend_tls_config config = {ca, name, "", ""};
     struct tls_origin *origin;
     struct err err;
-    if (tls_origin_new(&config, "127.0.0.1", &origin, &err))
+    if (tls_origin_new(&config, "127.0.0.1", &known, &origin, &err))
         fail_msg("%s", err.msg);
     return origin;
 }
@@ -543,7 +545,7 @@ static void setup_visit(struct fixture *fixture, const char *client_ca)
     struct err err;
     fixture->tickets = tls_tickets_new(clock_s);
     fixture->server = asking_server(fixture->tickets, client_ca);
-    if (tls_origin_new(&config, "127.0.0.1", &fixture->origin, &err))
+    if (tls_origin_new(&config, "127.0.0.1", &known, &fixture->origin, &err))
         fail_msg("%s", err.msg);
 }
 
@@ -554,6 +556,36 @@ static void copy_file(const char *from, const char *to)
     fwrite(text, 1, fread(text, 1, sizeof(text), in), out);
     fclose(in);
     fclose(out);
+}
+
+/* What was verified for one is so for another that is the same by content, not by the names of its
+ * files. */
+static void an_origin_is_what_its_files_say(void **state)
+{
+    char changing[64];
+    (void)state;
+    snprintf(changing, sizeof(changing), "%s/changing.pem", dir);
+    copy_file(authority.certificate, changing);
+    struct tls_origin *origins[] = {origin_of("first.test", authority.certificate),
+                                    origin_of("first.test", authority.certificate),
+                                    origin_of("second.test", authority.certificate),
+                                    origin_of("first.test", other_authority.certificate),
+                                    origin_of("first.test", changing),
+                                    NULL,
+                                    NULL};
+    copy_file(other_authority.certificate, changing);
+    origins[5] = origin_of("first.test", changing); /* it is not read twice */
+    tls_authorities_free(&known);                   /* as a reload begins */
+    origins[6] = origin_of("first.test", changing);
+    unlink(changing);
+    const bool same[] = {true, true, false, false, true, true, false};
+    for (size_t i = 0; i < ARRAY_LEN(origins); i++)
+        assert_int_equal(tls_origin_same(origins[0], origins[i]), same[i]);
+    assert_true(tls_origin_same(origins[3], origins[6]));
+    assert_false(tls_origin_same(origins[0], NULL));
+    assert_true(tls_origin_same(NULL, NULL));
+    for (size_t i = 0; i < ARRAY_LEN(origins); i++)
+        tls_origin_unref(&origins[i]);
 }
 
 /* A reload with another authority in the same file: the session would let in whom it does not
@@ -630,6 +662,7 @@ int main(void)
         cmocka_unit_test(tampering_is_an_error),
         cmocka_unit_test(key_updates_are_bounded),
         cmocka_unit_test(verification),
+        cmocka_unit_test(an_origin_is_what_its_files_say),
         cmocka_unit_test(tickets_live_for_three_keys),
         cmocka_unit_test(tickets_outlive_their_context),
         cmocka_unit_test(a_session_is_none_of_other_authorities),
