@@ -99,11 +99,11 @@ node_tests() {
 }
 
 stage_integration() {
-    node_tests integration 2 5 tests/integration/*.test.mjs
+    node_tests integration 2 10 tests/integration/*.test.mjs
 }
 
 stage_e2e() {
-    node_tests e2e 1 8 tests/e2e/*.test.mjs
+    node_tests e2e 1 10 tests/e2e/*.test.mjs
 }
 
 stage_containers() {

@@ -5,7 +5,8 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
-import { freePort, removeDirectory, temporaryDirectory, waitUntil } from '../support/process.mjs';
+import { latch } from '../support/gate.mjs';
+import { canConnect, freePort, removeDirectory, temporaryDirectory, waitUntil } from '../support/process.mjs';
 import { answering, ask, connect, ok } from '../support/raw.mjs';
 import { Service, binary } from '../support/service.mjs';
 
@@ -163,8 +164,9 @@ test('metrics count by route, method and class', async () => {
 });
 
 test('drain finishes what is under way and says so', async () => {
-  const slow = await answering(async () => {
-    await new Promise((resolve) => setTimeout(resolve, 300));
+  const held = latch();
+  const slow = await answering(async ({ target }) => {
+    if (target === '/held') await held;
     return ok('slow');
   }).start();
   const own = await freePort();
@@ -176,7 +178,7 @@ test('drain finishes what is under way and says so', async () => {
     config: `
 listeners: ["127.0.0.1:${own}"]
 ops: { address: "127.0.0.1:${ops}" }
-timeouts: { drain_delay: 0s, shutdown: 5s }
+timeouts: { drain_delay: 0s, shutdown: 30s }
 pools: { slow: { backends: ["http://127.0.0.1:${slow.port}"] } }
 routes: [{ pool: slow }]
 `,
@@ -185,9 +187,11 @@ routes: [{ pool: slow }]
   const idle = await connect(own);
   idle.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
   await idle.response();
-  wire.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  wire.write('GET /held HTTP/1.1\r\nHost: a\r\n\r\n');
+  await waitUntil('it to be under way', () => slow.requests.length === 2);
   service.process.signal('SIGTERM');
+  await waitUntil('the listener to close', async () => !(await canConnect(own)));
+  held.open();
   const response = await wire.response();
   assert.equal(response.body.toString(), 'slow');
   assert.equal(response.headers.connection, 'close');

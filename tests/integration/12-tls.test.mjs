@@ -527,7 +527,7 @@ describe('time', () => {
   });
 
   test('a crowd that says nothing does not keep out who speaks: the oldest has to go', async () => {
-    const own = await startOwn(`pools: { it: { backends: ["http://127.0.0.1:${origins.plain.port}"] } }\nroutes: [{ path: /, pool: it }]`);
+    const own = await startOwn(`pools: { it: { backends: ["http://127.0.0.1:${origins.plain.port}"] } }\nroutes: [{ path: /, pool: it }]`, { timeouts: ', tls_handshake: 5m' });
     const crowd = [];
     try {
       while (crowd.length < 2048) crowd.push(...(await Promise.all(Array.from({ length: 128 }, () => connect(own.port)))));

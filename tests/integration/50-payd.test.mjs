@@ -13,6 +13,7 @@ import { freePort, removeDirectory, sleep, temporaryDirectory, waitUntil } from 
 import { Relay } from '../support/relay.mjs';
 import { Chain, Nats, Postgres, accounts } from '../support/servers.mjs';
 import { Service } from '../support/service.mjs';
+import { Sql } from '../support/sql.mjs';
 
 const abi = parseAbi([
   'function pay(bytes32 serviceId, address token, uint256 terms, bytes32 r, bytes32 vs)',
@@ -365,20 +366,22 @@ test('PostgreSQL and NATS come back by themselves', async () => {
   await inState(a, second, 'confirmed');
 });
 
-test('killed again and again while it catches up: every payment once', async () => {
+test('killed again and again while it catches up: every payment once', async (t) => {
   const quotes = [];
   for (let i = 0; i < 12; i += 1) {
     quotes.push(await bought('catchup'));
     await chain.mine(40);
   }
   const settings = { range: 7, tail: 6, batch: 2, keep_blocks: 8, poll: '20ms' };
-  const cursor = () => postgres.rows('select cursor_number from payments.follower')[0].cursor_number;
+  const sql = new Sql(postgres); // a psql for each look holds up the relay, which is in this process
+  t.after(() => sql.close());
+  const cursor = async () => (await sql.rows('select cursor_number from payments.follower'))[0].cursor_number;
   const head = Number(await client.getBlockNumber());
   for (let round = 0; round < 6; round += 1) {
-    const from = cursor();
+    const from = await cursor();
     const victim = await payd(`catchup${round}`, { settings, ready: false });
     // Where this test is slow and payd is not, it may be there before the last round.
-    await waitUntil('some progress', () => cursor() > Math.min(from + 15, head - 1) || victim.process.exit, { every: 5 });
+    await waitUntil('some progress', async () => (await cursor()) > Math.min(from + 15, head - 1) || victim.process.exit, { every: 5 });
     await victim.kill();
     payds.pop();
   }

@@ -249,15 +249,25 @@ test('above the cap nothing is signed; when gas is cheap again, it goes on', asy
 });
 
 // What a job costs at most when the base fee is 10 gwei, in gwei.
+// payd's next look at the chain: for jobs from then on it goes by the prices of now.
+async function looked() {
+  let seen = false;
+  door.watch = async (phase, methods) => (seen ||= phase === 'before' && methods.includes('eth_getBalance')) || true;
+  await waitUntil('payd to look', () => seen);
+  door.watch = null;
+}
+
 async function priceOfAJob() {
   await chain.rpc('anvil_setNextBlockBaseFeePerGas', ['0x2540be400']);
   await mine();
+  await looked();
   const one = await revoke();
   await waitUntil('it to be signed', async () => (await attempts(one)).length === 1);
   const [{ gas, max_fee: fee }] = await attempts(one);
   await done(one);
   await chain.rpc('anvil_setNextBlockBaseFeePerGas', ['0x2540be400']);
   await mine();
+  await looked();
   return Math.ceil((Number(gas) * Number(fee)) / 1e9);
 }
 

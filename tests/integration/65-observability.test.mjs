@@ -209,7 +209,7 @@ test('the combined format', async () => {
 });
 
 test('a sample leaves out what went well, and never a refusal', async () => {
-  const it = await start({ access: ', sample: 0.000001' });
+  const it = await start({ access: ', sample: 0.00000000001' });
   for (let i = 0; i < 20; i += 1) await ask(it.port, GET(`/fine/${i}`));
   for (let i = 0; i < 5; i += 1) await ask(it.port, GET('/bad%2f'));
   await waitUntil('the refusals', () => it.lines().length >= 5);

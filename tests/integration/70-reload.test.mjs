@@ -357,7 +357,7 @@ describe('watch, while a configuration is taken over', () => {
       writeFileSync(next, config({ more: 'watch: true', routes: '  - { path: /m, respond: { status: 200, body: "meanwhile" } }' }));
       renameSync(next, proxy.configFile);
       await feed();
-      await waitUntil('the later change to be taken over', async () => (await version()) === 3, { timeout: 15_000 });
+      await waitUntil('the later change to be taken over', async () => (await version()) === 3);
       assert.equal(await text('/m'), 'meanwhile');
     } catch (error) {
       await proxy.kill(); // else it may wait for the pipe

@@ -185,7 +185,7 @@ describe('USR2', () => {
   ];
   for (const [what, prepare, says] of failures) {
     test(`a new binary that ${what}: the old process goes on, and a good one follows`, async () => {
-      await start({ timeouts: ', upgrade: 1s' });
+      await start({ timeouts: ', upgrade: 3s' });
       traffic = new Traffic(port, { kept: 2, fresh: 2 }).start();
       prepare();
       await fails(says);
