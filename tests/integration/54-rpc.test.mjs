@@ -278,7 +278,7 @@ test('a block that is filled with transfers to the contract, or with odd ones, h
     const quote = await site.bought('crowd');
     await site.chain.mine(40);
     a.fault('crowd', crowd);
-    const late = await site.payd(`crowd-range-${name}`, { rpc: [a.url], settings: { tail: 4, range: 8, poll: '20ms' } });
+    const late = await site.payd(`crowd-range-${name}`, { rpc: [a.url], timeout: '5s', settings: { tail: 4, range: 8, poll: '20ms' } });
     await site.inState(late, quote, 'confirmed');
     await site.stopPayds();
     a.clear();
