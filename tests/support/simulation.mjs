@@ -214,7 +214,7 @@ ${Object.entries(this.settings).map(([key, value]) => `  ${key}: ${value}`).join
   }
 
   // Waits until payd, subd and the model agree; what is wrong for ever is told at once, the rest after a while.
-  async settle({ timeout = 45_000, all = false } = {}) {
+  async settle({ timeout = 120_000, all = false } = {}) {
     const end = Date.now() + timeout;
     let wrong;
     do {
