@@ -67,7 +67,8 @@ const char *http_header(const struct http_request *request, const char *name); /
 const char *http_request_id(const struct http_request *request);
 /* Why no route matches: not-found or method-not-allowed (Allow is added). */
 enum problem http_unmatched(const struct http_request *request);
-/* The client: X-Forwarded-For's last entry where the peer is a trusted proxy, else the peer. */
+/* The client: X-Forwarded-For's last entry that is no trusted proxy where the peer is one, else the
+ * peer. */
 const char *http_client(const struct http_request *request);
 const char *http_body(const struct http_request *request, size_t *len); /* NUL-terminated */
 

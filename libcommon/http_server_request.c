@@ -93,30 +93,45 @@ static enum MHD_Result last_forwarded(void *ctx, enum MHD_ValueKind kind, const 
     return MHD_YES;
 }
 
+/* One entry of a list, between blanks. */
+static int read_entry(const char *entry, size_t len, struct address *out)
+{
+    char text[INET6_ADDRSTRLEN];
+
+    while (len > 0 && (*entry == ' ' || *entry == '\t'))
+        entry++, len--;
+    while (len > 0 && (entry[len - 1] == ' ' || entry[len - 1] == '\t'))
+        len--;
+    if (len == 0 || len >= sizeof(text))
+        return -1;
+    memcpy(text, entry, len);
+    text[len] = '\0';
+    bool bare =
+        inet_pton(AF_INET, text, out->bytes) == 1 || inet_pton(AF_INET6, text, out->bytes) == 1;
+    return bare ? address_read(text, len, out) : -1;
+}
+
+/* The rightmost address that is not a trusted proxy's: behind a load balancer our own proxy writes
+ * that one's address last, and all the world would be one client. */
 static void read_client(struct http_request *request)
 {
     const char *list = NULL;
-    char text[INET6_ADDRSTRLEN];
     struct address address;
 
     if (!read_peer(request))
         return;
     MHD_get_connection_values(request->connection, MHD_HEADER_KIND, last_forwarded, &list);
-    if (list == NULL)
-        return;
-    const char *comma = strrchr(list, ',');
-    const char *entry = comma != NULL ? comma + 1 : list;
-    entry += strspn(entry, " \t");
-    size_t len = strcspn(entry, " \t");
-    if (len == 0 || len >= sizeof(text) || entry[len + strspn(entry + len, " \t")] != '\0')
-        return;
-    memcpy(text, entry, len);
-    text[len] = '\0';
-    bool bare = inet_pton(AF_INET, text, address.bytes) == 1 ||
-                inet_pton(AF_INET6, text, address.bytes) == 1;
-    /* In one form, so that one client is one to whoever counts. */
-    if (bare && address_read(text, len, &address) == 0)
+    for (size_t end = list != NULL ? strlen(list) : 0; end > 0;) {
+        const char *comma = memrchr(list, ',', end);
+        size_t start = comma != NULL ? (size_t)(comma - list) + 1 : 0;
+        if (read_entry(list + start, end - start, &address) != 0)
+            return;
+        /* In one form, so that one client is one to whoever counts. */
         address_text(&address, request->client);
+        if (!cidr_contains(request->trusted, &address))
+            return;
+        end = start > 0 ? start - 1 : 0;
+    }
 }
 
 static int read_segments(struct http_request *request)

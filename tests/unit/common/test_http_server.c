@@ -275,6 +275,15 @@ static void test_answers(void **state)
          * count an IPv6 /64 as one client, and all of IPv4 was in one. */
         {GET("/things/1", "X-Forwarded-For: ::ffff:192.0.2.7" NL), 200, "\"client\":\"192.0.2.7\""},
         {GET("/things/1", "X-Forwarded-For: 2001:0DB8:0::1" NL), 200, "\"client\":\"2001:db8::1\""},
+        /* What our proxy writes where a load balancer stands before it. */
+        {GET("/things/1", "X-Forwarded-For: 1.1.1.1, 10.0.0.9" NL), 200, "\"client\":\"1.1.1.1\""},
+        {GET("/things/1", "X-Forwarded-For: 1.1.1.1, 2.2.2.2 ,10.0.0.9" NL), 200,
+         "\"client\":\"2.2.2.2\""},
+        {GET("/things/1", "X-Forwarded-For: 10.0.0.7, 10.0.0.9" NL), 200,
+         "\"client\":\"10.0.0.7\""},
+        {GET("/things/1", "X-Forwarded-For: 1.1.1.1, evil, 10.0.0.9" NL), 200,
+         "\"client\":\"10.0.0.9\""},
+        {GET("/things/1", "X-Forwarded-For: ,10.0.0.9" NL), 200, "\"client\":\"10.0.0.9\""},
         {GET("/things/", ""), 404, "/problems/not-found"},
         {GET("/things/1/", ""), 404, "application/problem+json"},
         {GET("/nothing", ""), 404, "\"request_id\":\""},
