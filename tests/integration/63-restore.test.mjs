@@ -1,4 +1,4 @@
-// What backups do: of payd's tables alone, and of the whole database at once, put back by pg_restore while the chain, the bus, Redis and the proxy
+// What is paid while subd is away; and what backups do: of payd's tables alone, and of the whole database at once, put back by pg_restore while the chain, the bus, Redis and the proxy
 // go on. payd reads again what came after the backup, and everything ends as the chain has it.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -69,6 +69,25 @@ const run = (program, ...args) => execFileSync(program, ['-h', '127.0.0.1', '-p'
 const backup = (name, ...args) => run('pg_dump', '--format=custom', `--file=${join(dir, name)}`, ...args);
 const restore = (name) => run('pg_restore', '--clean', '--if-exists', '--exit-on-error', '--single-transaction', join(dir, name));
 
+test('what is quoted and paid while subd is away is activated by itself when it is back, once', async () => {
+  const buyer = await new Buyer({ gateway: stack.gateway, rpcUrl: stack.chain.url }).connect();
+  await buyer.fund(token.address);
+  await stack.services.subd.stop();
+  buyer.bought = await buyer.quote({ tier: 'bulk', duration_days: 30, token: token.symbol });
+  await buyer.pay(buyer.bought);
+  await stack.chain.mine(1);
+  await buyer.waitPayment(buyer.bought, 'confirmed');
+  const attempts = () => Number(stack.postgres.rows(`select attempts from payments.outbox where payment_id = '${buyer.bought.id}'`)[0]?.attempts);
+  await waitUntil('a second hint', () => attempts() >= 2); // all of them wait in the stream
+  await stack.services.subd.start();
+  await buyer.waitPayment(buyer.bought);
+  await buyer.token();
+  assert.deepEqual(row(buyer), { state: 'active', tier: 'bulk', version: 1 });
+  const states = stack.postgres.rows(`select state from payments.payment_event where payment_id = '${buyer.bought.id}' order by revision`).map((one) => one.state);
+  assert.equal(states.filter((one) => one === 'activated').length, 1, states.join());
+  await call(buyer, 200);
+});
+
 test('payd\'s tables alone, out of a backup: what was paid and what was refunded since is found again', async () => {
   const old = await purchase();
   const refunded = await purchase();
@@ -125,7 +144,7 @@ test('the whole database out of a backup: everybody hears of what is true now, a
     return used(steady) > before_;
   });
   const paid = stack.postgres.rows("select state, count(*)::int as n from payments.payment group by 1 order by 1");
-  assert.deepEqual(paid, [{ state: 'activated', n: 5 }, { state: 'refunded', n: 4 }]);
+  assert.deepEqual(paid, [{ state: 'activated', n: 6 }, { state: 'refunded', n: 4 }]);
 });
 
 const used = (buyer) => Number(stack.postgres.rows(`select coalesce(sum(used_requests), 0) as n from subscriptions.quota where subscription = '${buyer.grant.subscription}'`)[0].n);
