@@ -93,9 +93,10 @@ static const char *decode_all(h2o_iovec_t in, char *out, size_t *out_len)
 /* The byte that is escaped at buf[at]; -1: none is. */
 static int escaped(const char *buf, size_t len, size_t at)
 {
-    return len > at && len - at >= 3 && buf[at] == '%'
-               ? hex_digit(buf[at + 1]) << 4 | hex_digit(buf[at + 2])
-               : -1;
+    if (len <= at || len - at < 3 || buf[at] != '%')
+        return -1;
+    int high = hex_digit(buf[at + 1]), low = hex_digit(buf[at + 2]);
+    return high < 0 || low < 0 ? -1 : high << 4 | low;
 }
 
 /* ASCII in more than the one byte that UTF-8 has for it (RFC 3629 section 3): a slash or a dot to
@@ -115,8 +116,8 @@ static bool overlong(const char *buf, size_t len)
             empty--;
             next += 3;
         }
-        if (empty == 0 && escaped(buf, len, next) >> 1 == 0x80 >> 1 &&
-            escaped(buf, len, next + 3) >> 6 == 0x80 >> 6)
+        if (empty == 0 && (escaped(buf, len, next) & ~1) == 0x80 &&
+            (escaped(buf, len, next + 3) & ~0x3f) == 0x80)
             return true;
     }
     return false;
