@@ -35,6 +35,20 @@ static void take_id(struct exchange *exchange)
     exchange->id_text = copy;
 }
 
+/* Takes the last element off a list, with the blanks around it. */
+static h2o_iovec_t take_last(h2o_iovec_t *list)
+{
+    const char *comma = memrchr(list->base, ',', list->len);
+    size_t start = comma ? (size_t)(comma - list->base) + 1 : 0;
+    h2o_iovec_t last = h2o_iovec_init(list->base + start, list->len - start);
+    list->len = comma ? start - 1 : 0;
+    while (last.len > 0 && (last.base[0] == ' ' || last.base[0] == '\t'))
+        last = h2o_iovec_init(last.base + 1, last.len - 1);
+    while (last.len > 0 && (last.base[last.len - 1] == ' ' || last.base[last.len - 1] == '\t'))
+        last.len--;
+    return last;
+}
+
 /* The rightmost address that is not a trusted proxy's. */
 static void find_client(struct exchange *exchange)
 {
@@ -45,17 +59,15 @@ static void find_client(struct exchange *exchange)
             continue;
         h2o_iovec_t list = http1_value(&exchange->head, field);
         while (list.len > 0) {
-            const char *comma = memrchr(list.base, ',', list.len);
-            size_t start = comma ? (size_t)(comma - list.base) + 1 : 0;
-            while (start < list.len && list.base[start] == ' ')
-                start++;
+            h2o_iovec_t last = take_last(&list);
             struct address address;
-            if (address_parse(h2o_iovec_init(list.base + start, list.len - start), &address))
+            if (last.len == 0)
+                continue; /* RFC 9110, section 5.6.1.2 */
+            if (address_parse(last, &address))
                 return;
             exchange->client = address;
             if (!cidr_contains(trusted, &address))
                 return;
-            list.len = comma ? (size_t)(comma - list.base) : 0;
         }
     }
 }

@@ -142,6 +142,12 @@ test('a trusted proxy speaks for its client', async () => {
   await waitUntil('the log line', () => proxy.logContains('"client":"203.0.113.7"'));
 });
 
+test('blanks, tabs and empty elements in X-Forwarded-For hide nobody', async () => {
+  const spellings = ['203.0.113.21 , 127.0.0.9', '203.0.113.22,\t127.0.0.9\t', '203.0.113.23, , 127.0.0.9', ',203.0.113.24,,', ' 203.0.113.25\t,127.0.0.9'];
+  for (const list of spellings) await get('/', 'test', `X-Forwarded-For: ${list}\r\n`);
+  for (let i = 21; i <= 25; i += 1) await waitUntil(`the log line of ${i}`, () => proxy.logContains(`"client":"203.0.113.${i}"`));
+});
+
 test('a trusted proxy may speak by Forwarded alone; what is malformed goes no further', async () => {
   const seen = (await get('/', 'test', 'Forwarded: for=6.6.6.6, for="203.0.113.8:99", for=127.0.0.9\r\n')).json().headers;
   assert.equal(seen['x-forwarded-for'], '127.0.0.1');
