@@ -132,6 +132,21 @@ describe('routes', () => {
   });
 });
 
+test('Max-Forwards of OPTIONS is counted down, and at 0 the answer is ours (RFC 9110 section 7.6.2)', async () => {
+  const before = origins.site.requests.length;
+  const send = (method, ...values) =>
+    ask(port, `${method} /a HTTP/1.1\r\nHost: test\r\n${values.map((value) => `Max-Forwards: ${value}\r\n`).join('')}\r\n`);
+  for (const [sent, seen] of [['10', '9'], ['1', '0'], ['007', '6'], ['99999999999999999999', '999999998']]) {
+    assert.equal((await send('OPTIONS', sent)).json().headers['max-forwards'], seen);
+  }
+  assert.equal((await send('GET', '0')).json().headers['max-forwards'], '0', 'of other methods it means nothing');
+  assert.equal((await send('OPTIONS')).json().headers['max-forwards'], undefined);
+  assert.equal(origins.site.requests.length, before + 6);
+  assert.equal((await send('OPTIONS', '0')).status, 204);
+  for (const wrong of [['-1'], ['x'], [''], ['1, 2'], ['1', '2']]) assert.equal((await send('OPTIONS', ...wrong)).status, 400);
+  assert.equal(origins.site.requests.length, before + 6, 'the origin was not asked');
+});
+
 test('a trusted proxy speaks for its client', async () => {
   const seen = (await get('/', 'test', 'X-Forwarded-For: 6.6.6.6, 203.0.113.7, 127.0.0.9\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: shop.example\r\nX-Request-Id: abc-1\r\nForwarded: for=203.0.113.7\r\n')).json().headers;
   assert.equal(seen['x-forwarded-for'], '6.6.6.6, 203.0.113.7, 127.0.0.9, 127.0.0.1');
