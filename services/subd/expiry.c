@@ -153,6 +153,28 @@ static const struct pg_stmt retain_stmts[] = {
      " AND NOT EXISTS (SELECT FROM refresh_token t WHERE t.family = f.family)"},
 };
 
+/* A payment never goes but where payd's tables come from a backup and the chain has dropped it. */
+static const struct pg_stmt gone_stmt = {
+    "expiry_gone", "SELECT s.id, s.payment_id FROM subscription s WHERE s.state = 'active'"
+                   " AND s.payment_id IS NOT NULL AND NOT EXISTS (SELECT FROM payments.payment_v1 p"
+                   " WHERE p.payment_id = s.payment_id) ORDER BY s.id LIMIT 16"};
+
+static void tell_gone(struct subd *subd, struct pg_conn *conn)
+{
+    AUTO_PG_RESULT PGresult *rows = NULL;
+    struct err err;
+    if (pg_run(conn, &gone_stmt, NULL, 0, &rows, &err)) {
+        log_debug("cannot read payments", LOG_STR(ERROR, err.msg));
+        return;
+    }
+    for (int row = 0; row < PQntuples(rows); row++) {
+        metrics_count(subd->metrics, GAUGES_ALERTS, "payment-gone", NULL);
+        log_error("an active subscription's payment is not there any more",
+                  LOG_STR(SUBSCRIPTION, pg_text(rows, row, "id")),
+                  LOG_STR(PAYMENT, pg_text(rows, row, "payment_id")));
+    }
+}
+
 static int64_t retain(void *ctx)
 {
     struct expiry *expiry = ctx;
@@ -167,6 +189,7 @@ static int64_t retain(void *ctx)
         if (pg_run(conn, &retain_stmts[i], PG_PARAMS(now.s, kept.s), NULL, &err))
             log_warn("old rows are not deleted", LOG_STR(ERROR, err.msg));
     }
+    tell_gone(subd, conn);
     return RETAIN_MS;
 }
 

@@ -47,7 +47,7 @@ const struct metric_desc gauges_table[GAUGES_COUNT] = {
          METRIC_COUNTER,
          "what a person has to look at: malformed-batch, differing-batch, fenced-journal, "
          "unknown-lease, stuck-batch, unknown-payment, paid-while-revoked, ended-early, "
-         "payments-restored",
+         "payments-restored, payment-gone",
          {"what"},
          0},
     [GAUGES_TOKENS] = {"octroi_subd_tokens_total",

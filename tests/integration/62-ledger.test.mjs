@@ -91,6 +91,17 @@ test('after a restore of payd\'s tables what no hint tells of is found', async (
   await Promise.all([refunded.become('suspended'), again.become('active')]);
 });
 
+test('an active subscription whose payment payd does not have any more is named', async () => {
+  const sub = await site.subscriber().active();
+  const [{ payment_id: id }] = postgres.rows(`SELECT payment_id FROM subscriptions.subscription WHERE id = '${sub.id}'`);
+  postgres.sql(`DELETE FROM payments.payment_v1 WHERE payment_id = '${id}'`);
+  const other = await site.subd('subd-other'); // looks at once, then every ten minutes
+  await waitUntil('the alert', async () => (await other.metric('octroi_subd_alerts_total', '"payment-gone"')) === 1);
+  await waitUntil('its name', () => other.logContains(id));
+  await other.stop();
+  assert.equal((await sub.record()).state, 'active');
+});
+
 test('what is bought after a refund that is heard of later does not pay for what was used before it', async () => {
   const sub = await site.subscriber().active();
   const [first, start] = [postgres.rows(`SELECT payment_id FROM subscriptions.subscription WHERE id = '${sub.id}'`)[0].payment_id, sub.start];
