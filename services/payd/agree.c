@@ -6,7 +6,8 @@
 
 struct tally {
     size_t same, events;
-    bool other, waiting;
+    size_t other;
+    bool waiting;
     bool several;                    /* those who say other events say different ones */
     const struct agree_voice *first; /* of them */
 };
@@ -24,7 +25,7 @@ static void count(struct tally *tally, const struct agree_voice *voice, int64_t 
 {
     switch (voice->word) {
     case AGREE_OTHER:
-        tally->other = true;
+        tally->other++;
         break;
     case AGREE_EVENTS:
         count_events(tally, voice);
@@ -41,14 +42,37 @@ static void count(struct tally *tally, const struct agree_voice *voice, int64_t 
     }
 }
 
-enum agree_verdict agree_judge(const struct agree_voice *voices, size_t n, int64_t wait_ms)
+static struct tally tally_of(const struct agree_voice *voices, size_t n, int64_t wait_ms)
 {
     struct tally tally = {0};
     for (size_t i = 0; i < n; i++) {
         if (voices[i].up)
             count(&tally, &voices[i], wait_ms);
     }
-    if (tally.other || tally.several || (tally.events > 0 && tally.same > 0))
+    return tally;
+}
+
+enum agree_verdict agree_gone(const struct agree_voice *voices, size_t n, int64_t wait_ms)
+{
+    struct tally tally = tally_of(voices, n, wait_ms);
+    size_t have = tally.same + tally.events;
+    if (tally.waiting)
+        return AGREE_WAIT;
+    return have == 0 || tally.other > have ? AGREE_YES : AGREE_NO;
+}
+
+enum agree_verdict agree_there(const struct agree_voice *voices, size_t n, int64_t wait_ms)
+{
+    struct tally tally = tally_of(voices, n, wait_ms);
+    if (tally.other > 0)
+        return AGREE_NO;
+    return tally.waiting ? AGREE_WAIT : AGREE_YES;
+}
+
+enum agree_verdict agree_judge(const struct agree_voice *voices, size_t n, int64_t wait_ms)
+{
+    struct tally tally = tally_of(voices, n, wait_ms);
+    if (tally.other > 0 || tally.several || (tally.events > 0 && tally.same > 0))
         return AGREE_NO;
     if (tally.waiting)
         return AGREE_WAIT;

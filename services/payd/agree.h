@@ -38,6 +38,13 @@ enum agree_verdict {
 };
 
 enum agree_verdict agree_judge(const struct agree_voice *voices, size_t n, int64_t wait_ms);
+/* Whether a block that we hold may be taken back, with all that was confirmed since, by what the
+ * voices say of it: AGREE_YES where more have another one than have it; AGREE_WAIT while one that
+ * is up has said nothing yet. Where nobody is up, or only who is followed, that one decides. */
+enum agree_verdict agree_gone(const struct agree_voice *voices, size_t n, int64_t wait_ms);
+/* Whether a block that we hold, and that somebody said is gone, is doubted no more: AGREE_YES, or
+ * AGREE_NO while one that is up has another. */
+enum agree_verdict agree_there(const struct agree_voice *voices, size_t n, int64_t wait_ms);
 /* The head that others are measured by: of three or more the second highest, so that no single one
  * can make all others look late; else the highest. -1: none is known. */
 int64_t agree_head(const struct agree_voice *voices, size_t n);

@@ -6,6 +6,8 @@
 
 #include "libcommon/mem.h"
 
+#include <string.h>
+
 struct ceiling {
     struct ceiling_options options;
     struct follow_chain view;
@@ -13,6 +15,9 @@ struct ceiling {
     int64_t head; /* of the followed endpoint */
     struct claim question;
     struct ceiling_state state;
+    /* Confirmed payments stand on it, and one endpoint has another block; hash "": none. */
+    struct follow_cursor disputed;
+    bool left[AGREE_VOICES]; /* who has */
 };
 
 static int on_latest(void *ctx, struct evm_block *out, struct err *err)
@@ -139,6 +144,69 @@ static int question_ask(struct ceiling *ceiling, int64_t *clear, struct err *err
     return 0;
 }
 
+static void undisputed(struct ceiling *ceiling)
+{
+    ceiling->disputed = (struct follow_cursor){.number = 0};
+    memset(ceiling->left, 0, sizeof(ceiling->left));
+}
+
+static void block_ask(struct ceiling *ceiling, const struct follow_cursor *block,
+                      struct agree_voice *voices)
+{
+    const struct claim claim = {.count = 1, .blocks = {{.at = *block}}};
+    ceiling->question.count = 0;
+    ceiling->options.ask(ceiling->options.ctx, &claim, voices);
+    for (size_t i = 0; i < ceiling->options.voices; i++)
+        ceiling->left[i] = voices[i].up && voices[i].word == AGREE_OTHER;
+}
+
+/* What was confirmed is not taken back by one endpoint's word while as many others have the block:
+ * that one is left, and whoever is followed next holds what we hold. */
+static int on_gone(void *ctx, const struct follow_cursor *block, int64_t to, struct err *err)
+{
+    struct ceiling *ceiling = ctx;
+    const struct ceiling_options *options = &ceiling->options;
+    struct agree_voice voices[AGREE_VOICES];
+    bool any;
+    if (options->closed(options->ctx, to, &any, err) != 0)
+        return -1;
+    if (!any)
+        return 0;
+    block_ask(ceiling, block, voices);
+    enum agree_verdict verdict = agree_gone(voices, options->voices, options->wait_ms);
+    if (verdict == AGREE_YES) {
+        undisputed(ceiling);
+        return 0;
+    }
+    if (verdict == AGREE_NO)
+        ceiling->disputed = *block;
+    return err_set(err,
+                   verdict == AGREE_NO
+                       ? "confirmed payments would be taken back, and others have block %lld still"
+                       : "confirmed payments would be taken back: others are asked for block %lld",
+                   (long long)block->number);
+}
+
+/* As long as an endpoint has another block than that, nothing is confirmed above it. */
+static bool still_disputed(struct ceiling *ceiling, int64_t *number)
+{
+    struct agree_voice voices[AGREE_VOICES];
+    if (ceiling->disputed.hash[0] == '\0')
+        return false;
+    block_ask(ceiling, &ceiling->disputed, voices);
+    enum agree_verdict verdict =
+        agree_there(voices, ceiling->options.voices, ceiling->options.wait_ms);
+    if (verdict == AGREE_YES) {
+        undisputed(ceiling);
+        return false;
+    }
+    if (verdict == AGREE_NO)
+        ceiling->state = (struct ceiling_state){.verdict = AGREE_NO, .block = ceiling->disputed};
+    if (ceiling->disputed.number <= *number)
+        *number = ceiling->disputed.number - 1;
+    return true;
+}
+
 static int on_ceiling(void *ctx, int64_t *number, struct err *err)
 {
     struct ceiling *ceiling = ctx;
@@ -146,6 +214,8 @@ static int on_ceiling(void *ctx, int64_t *number, struct err *err)
     int64_t clear;
     if (highest(ceiling, number, err) != 0)
         return -1;
+    if (still_disputed(ceiling, number))
+        return 0;
     if ((question->count == 0 || claim_newest(question)->number > *number) &&
         waiting(ceiling, *number, question, err) != 0)
         return -1;
@@ -173,6 +243,7 @@ struct ceiling *ceiling_new(const struct ceiling_options *options)
         .events_of = on_events_of,
         .events_in = on_events_in,
         .ours = on_ours,
+        .gone = on_gone,
         .range = on_range,
     };
     return ceiling;
@@ -195,8 +266,15 @@ void ceiling_begin(struct ceiling *ceiling, int64_t at)
     /* Said once: by now it is being read again. */
     if (ceiling->state.verdict == AGREE_WRONG)
         ceiling->state.verdict = AGREE_WAIT;
+    if (at < ceiling->disputed.number)
+        undisputed(ceiling);
     if (ceiling->question.count > 0 && at < claim_newest(&ceiling->question)->number)
         ceiling->question.count = 0;
+}
+
+bool ceiling_left(const struct ceiling *ceiling, size_t endpoint)
+{
+    return ceiling->disputed.hash[0] != '\0' && ceiling->left[endpoint];
 }
 
 struct ceiling_state ceiling_state(const struct ceiling *ceiling)

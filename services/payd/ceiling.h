@@ -1,6 +1,7 @@
-/* Up to which block payments may be confirmed, where several endpoints have to agree: a view of the
- * chain that is the given one but for its ceiling. One question to the endpoints in a step at most,
- * and none while nothing is about to be confirmed. */
+/* Up to which block payments may be confirmed, and which confirmed ones may be taken back, where
+ * several endpoints have to agree: a view of the chain that is the given one but for its ceiling
+ * and what of ours is gone. One question to the endpoints in a step at most, and none while nothing
+ * is about to be confirmed or taken back. */
 #ifndef PAYD_CEILING_H
 #define PAYD_CEILING_H
 
@@ -18,6 +19,8 @@ struct ceiling_options {
     int (*waiting)(void *ctx, int64_t at_most, struct claim *out, struct err *err);
     /* Holds every endpoint against the claim and gives what they have said so far. */
     void (*ask)(void *ctx, const struct claim *claim, struct agree_voice *voices);
+    /* Whether anything above this block was confirmed. */
+    int (*closed)(void *ctx, int64_t above, bool *any, struct err *err);
     /* All agree on what waits up to this block: it does not wait any more. */
     int (*agreed)(void *ctx, int64_t number, struct err *err);
 };
@@ -36,6 +39,10 @@ struct ceiling_state {
     struct follow_cursor block; /* that it is about: where endpoints differ, or the newest */
     bool events;                /* AGREE_NO: it is the block's events that they differ about */
 };
+
+/* Whether this endpoint alone would have confirmed payments taken back: another is to be followed.
+ */
+bool ceiling_left(const struct ceiling *ceiling, size_t endpoint);
 
 struct ceiling_state ceiling_state(const struct ceiling *ceiling);
 

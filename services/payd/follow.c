@@ -146,7 +146,9 @@ static int search_check(struct follow *follow, const struct search *search, stru
     return there ? err_set(err, "the node changed its chain to and fro") : 0;
 }
 
-static int ancestor(struct follow *follow, struct follow_cursor *out, struct err *err)
+/* *gone: the lowest block of ours above it that is not there. */
+static int ancestor(struct follow *follow, struct follow_cursor *out, struct follow_cursor *gone,
+                    struct err *err)
 {
     struct search search = {.low = -1, .high = follow->at.number + 1};
     /* Most reorganisations are shallow: look near the top in growing steps, then between. */
@@ -166,6 +168,7 @@ static int ancestor(struct follow *follow, struct follow_cursor *out, struct err
     *out = (struct follow_cursor){.number = follow->options.first - 1};
     if (search.found)
         *out = cursor_of(&search.best);
+    *gone = search.gone.hash[0] == '\0' ? follow->at : cursor_of(&search.gone);
     return search_check(follow, &search, err);
 }
 
@@ -189,14 +192,17 @@ static int ceiling_now(struct follow *follow, const struct follow_cursor *newest
 
 static int roll_back(struct follow *follow, enum follow_progress *progress, struct err *err)
 {
+    const struct follow_chain *chain = follow->options.chain;
     const struct follow_store *store = follow->options.store;
-    struct follow_cursor to;
+    struct follow_cursor to, gone;
     /* Nothing is confirmed while blocks are being exchanged. */
     struct follow_view view = {follow->head, -1};
-    if (ancestor(follow, &to, err) != 0)
+    if (ancestor(follow, &to, &gone, err) != 0)
         return err_wrap(err, "search for the common ancestor");
     if (to.number >= follow->at.number)
         return err_set(err, "the node changed its chain to and fro");
+    if (chain->gone != NULL && chain->gone(chain->ctx, &gone, to.number, err) != 0)
+        return -1;
     if (store->rollback(store->ctx, &follow->at, &to, &view, err) != 0)
         return -1;
     follow->at = to;

@@ -28,6 +28,9 @@ struct follow_chain {
     /* Whether who answers still follows our chain: another's blocks are not those that we hold, as
      * after a reorganisation. NULL: not asked. */
     int (*ours)(void *ctx, struct err *err);
+    /* Whether a block of ours that is not there, the lowest, may be taken back for it, with all
+     * above `to`; -1: not now. NULL: always. */
+    int (*gone)(void *ctx, const struct follow_cursor *block, int64_t to, struct err *err);
     /* Most blocks that events_in should be asked for. NULL: any number. */
     int64_t (*range)(void *ctx);
 };

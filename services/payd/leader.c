@@ -154,6 +154,9 @@ static int step_failed(struct reign *reign, const struct err *why, int64_t *paus
     }
     outlook_failed(reign->outlook, why->msg);
     *pause = payd->settings->chain.poll_ms << (reign->failures < 6 ? reign->failures : 6);
+    /* At once, while who failed is left alone: after a pause it would be asked first again. */
+    if (reign->failures == 0 && payd->settings->chain.rpc.count > 1)
+        *pause = 0;
     if (*pause > ERROR_MS_MAX)
         *pause = ERROR_MS_MAX;
     reign->failures++;

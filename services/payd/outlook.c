@@ -42,6 +42,12 @@ static int on_agreed(void *ctx, int64_t number, struct err *err)
     return store_agreed(outlook->options.store, number, err);
 }
 
+static int on_closed(void *ctx, int64_t above, bool *any, struct err *err)
+{
+    const struct outlook *outlook = ctx;
+    return store_closed(outlook->options.store, above, any, err);
+}
+
 static struct witness *witness_make(const struct outlook_options *options)
 {
     const struct settings_chain *chain = &options->payd->settings->chain;
@@ -65,6 +71,7 @@ static struct ceiling *ceiling_make(struct outlook *outlook)
                                       .ctx = outlook,
                                       .waiting = on_waiting,
                                       .ask = on_ask,
+                                      .closed = on_closed,
                                       .agreed = on_agreed};
     return ceiling_new(&options);
 }
@@ -137,8 +144,10 @@ const struct follow_chain *outlook_view(struct outlook *outlook)
 void outlook_before(struct outlook *outlook, int64_t at)
 {
     rpc_step(outlook->options.rpc);
-    for (size_t i = 0; i < outlook->options.payd->settings->chain.rpc.count; i++)
-        rpc_set_behind(outlook->options.rpc, i, witness_behind(outlook->witness, i));
+    for (size_t i = 0; i < outlook->options.payd->settings->chain.rpc.count; i++) {
+        bool left = outlook->ceiling != NULL && ceiling_left(outlook->ceiling, i);
+        rpc_set_behind(outlook->options.rpc, i, left || witness_behind(outlook->witness, i));
+    }
     if (outlook->ceiling != NULL)
         ceiling_begin(outlook->ceiling, at);
 }

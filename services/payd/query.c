@@ -6,11 +6,14 @@
 #include <string.h>
 
 static const struct pg_stmt status_stmt = {
-    "status", "SELECT cursor_number, head_number, confirmed_number, "
-              "(extract(epoch FROM clock_timestamp() - polled_at) * 1000)::bigint AS polled_ms, "
-              "(extract(epoch FROM clock_timestamp() - led_at) * 1000)::bigint AS led_ms, "
-              "extract(epoch FROM polled_at)::bigint AS polled_s "
-              "FROM follower WHERE id = $1"};
+    "status",
+    "SELECT cursor_number, head_number, confirmed_number, "
+    "(extract(epoch FROM clock_timestamp() - polled_at) * 1000)::bigint AS polled_ms, "
+    "(extract(epoch FROM clock_timestamp() - led_at) * 1000)::bigint AS led_ms, "
+    "extract(epoch FROM polled_at)::bigint AS polled_s, "
+    "coalesce((SELECT (extract(epoch FROM clock_timestamp() - since) * 1000)::bigint FROM "
+    "chain_trouble t WHERE t.follower = $1 AND kind = 'disagreement'), 0) AS disagreed_ms "
+    "FROM follower WHERE id = $1"};
 static const struct pg_stmt slot_stmt = {
     "slot",
     "SELECT (SELECT terms FROM slot_event WHERE follower = $1 AND subscriber = $2 AND service_id = "
@@ -66,8 +69,18 @@ int query_status(struct pg_conn *conn, int64_t follower, struct query_status *ou
         .polled_ms = pg_null(row, 0, "polled_ms") ? INT64_MAX : pg_int(row, 0, "polled_ms"),
         .led_ms = pg_null(row, 0, "led_ms") ? INT64_MAX : pg_int(row, 0, "led_ms"),
         .polled_at = pg_int(row, 0, "polled_s"),
+        .disagreed_ms = pg_int(row, 0, "disagreed_ms"),
     };
     return 0;
+}
+
+const char *query_unwell(const struct query_status *status, int64_t stale_after_ms)
+{
+    if (status->polled_ms > stale_after_ms)
+        return "no endpoint has answered for a while";
+    if (status->disagreed_ms > stale_after_ms)
+        return "the endpoints contradict each other: no payment could be confirmed";
+    return NULL;
 }
 
 static int signer_read(const PGresult *row, char out[43], struct err *err)

@@ -10,10 +10,14 @@
 
 struct query_status {
     int64_t cursor, head, confirmed;
-    int64_t polled_ms; /* since the last successful poll; INT64_MAX: there was none */
-    int64_t led_ms;    /* since the leader's last sign of life */
-    int64_t polled_at; /* Unix seconds of it; 0: there was none */
+    int64_t polled_ms;    /* since the last successful poll; INT64_MAX: there was none */
+    int64_t led_ms;       /* since the leader's last sign of life */
+    int64_t polled_at;    /* Unix seconds of it; 0: there was none */
+    int64_t disagreed_ms; /* for so long endpoints have contradicted each other; 0: they do not */
 };
+
+/* NULL, or why the chain cannot be relied on now: nothing that is sold could be confirmed. */
+const char *query_unwell(const struct query_status *status, int64_t stale_after_ms);
 
 int query_status(struct pg_conn *conn, int64_t follower, struct query_status *out,
                  struct err *err) MUST_USE;

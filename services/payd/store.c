@@ -84,6 +84,10 @@ static const struct pg_stmt claim_agreed = {
     "claim_agreed",
     "UPDATE block SET digest = NULL WHERE follower = $1 AND digest IS NOT NULL AND number <= $3 "
     "AND (SELECT epoch FROM follower WHERE id = $1) = $2"};
+static const struct pg_stmt closed_any = {
+    "closed_any", "SELECT EXISTS (SELECT FROM payment WHERE follower = $1 AND state IN "
+                  "('confirmed', 'activated', 'refunded') AND (block_number > $2 OR refund_block > "
+                  "$2)) AS any_closed"};
 static const struct pg_stmt outbox_done = {
     "outbox_done", "DELETE FROM outbox WHERE payment_id = $1 AND revision <= $2 RETURNING kind"};
 static const struct pg_stmt applied_find = {
@@ -471,6 +475,16 @@ int store_waiting(struct store *store, int64_t at_most, struct claim *out, struc
         memcpy(block->digest, digest.b, sizeof(block->digest));
         memcpy(block->own, own.b, sizeof(block->own));
     }
+    return 0;
+}
+
+int store_closed(struct store *store, int64_t above, bool *any, struct err *err)
+{
+    AUTO_PG_RESULT PGresult *row = NULL;
+    if (pg_run(store->conn, &closed_any,
+               PG_PARAMS(pg_num(store->options.follower).s, pg_num(above).s), &row, err) != 0)
+        return -1;
+    *any = pg_bool(row, 0, "any_closed");
     return 0;
 }
 

@@ -51,6 +51,8 @@ int store_late(struct store *store, const struct late *late, size_t *added,
  */
 int store_waiting(struct store *store, int64_t at_most, struct claim *out,
                   struct err *err) MUST_USE;
+/* Whether a payment in a block above this one was confirmed, or sent back. */
+int store_closed(struct store *store, int64_t above, bool *any, struct err *err) MUST_USE;
 /* All of them up to this block are agreed on. */
 int store_agreed(struct store *store, int64_t number, struct err *err) MUST_USE;
 /* Shows that there is a leader although the chain gives no answer; -1 also where the epoch is over.

@@ -73,10 +73,10 @@ static void on_slot(void *ctx, struct bus_msg *msg)
         return;
     }
     bool behind = status.head - status.cursor > LAG_BLOCKS;
-    if (status.polled_ms > payd->settings->chain.stale_after_ms || behind) {
+    const char *unwell = query_unwell(&status, payd->settings->chain.stale_after_ms);
+    if (unwell != NULL || behind) {
         refuse(payd, msg, "slot", PROBLEM_CHAIN_UNAVAILABLE,
-               behind ? "payd has not read the chain up to its head"
-                      : "no endpoint has answered for a while");
+               behind ? "payd has not read the chain up to its head" : unwell);
         return;
     }
     slot.head = status.cursor;
@@ -94,8 +94,8 @@ static void on_status(void *ctx, struct bus_msg *msg)
         refuse(payd, msg, "status", PROBLEM_UNAVAILABLE, "the database is away");
         return;
     }
-    struct payment_chain_status out = {.ok =
-                                           status.polled_ms <= payd->settings->chain.stale_after_ms,
+    const char *unwell = query_unwell(&status, payd->settings->chain.stale_after_ms);
+    struct payment_chain_status out = {.ok = unwell == NULL,
                                        .leader = status.led_ms <= LED_MS,
                                        .chain_id = payd->target.domain.chain_id,
                                        .head = status.head < 0 ? 0 : status.head,

@@ -116,6 +116,8 @@ static void show_away(struct watch *watch, const struct query_status *status)
         clock_rfc3339(status->polled_at, since);
         snprintf(detail, sizeof(detail), "read-only: no usable answer of any endpoint since %s",
                  since);
+    } else if (status->disagreed_ms > payd->settings->chain.stale_after_ms) {
+        snprintf(detail, sizeof(detail), "read-only: the endpoints contradict each other");
     } else if (left > payd->settings->chain.tail) {
         snprintf(detail, sizeof(detail), "catching up: %lld blocks left", (long long)left);
     }

@@ -5,7 +5,7 @@ import { Random } from './simchain.mjs';
 import { PLANS, UNKNOWN_PLAN } from './simulation.mjs';
 
 const WEIGHTS = {
-  mine: 30, pair: 5, burst: 1, revoke: 3, refund: 5, send: 2, crowd: 0.4, sendBack: 1, changeSigner: 0.5, reorg: 16, await: 16, fault: 9, behind: 4, fork: 4, stray: 0.5, forget: 6, heal: 8, hold: 5, pause: 5, blink: 1.5, doze: 1.5, terminate: 2.5,
+  mine: 30, pair: 5, burst: 1, revoke: 3, refund: 5, send: 2, crowd: 0.4, sendBack: 1, changeSigner: 0.5, reorg: 16, await: 16, fault: 9, behind: 4, fork: 4, stray: 0.5, forget: 6, lone: 3, heal: 8, hold: 5, pause: 5, blink: 1.5, doze: 1.5, terminate: 2.5,
   kill: 1.2, stall: 0.8, lock: 1, depose: 1, subd: 0.2, bus: 0.15, database: 0.15,
 };
 const DISTURBANCES = { reorg: 4, mine: 2, kill: 1.2, killBoth: 0.3, stall: 0.6, terminate: 1, depose: 0.5, away: 2 };
@@ -28,6 +28,7 @@ const makers = {
   fork: (random) => ({ nodes: which(random), depth: random.between(1, 5), blocks: random.between(1, 7), payments: random.between(0, 2) }),
   stray: (random) => ({ nodes: which(random), more: random.between(-5, 5) }),
   forget: (random) => ({ some: random.chance(0.5), ranges: random.chance(0.6), alone: random.chance(0.5), blocks: random.pick([1, 4, 20]) }),
+  lone: (random) => ({ depth: random.between(1, 8), blocks: random.between(1, 12), payments: random.between(0, 2), answers: random.pick([0, 20, 60]) }),
   hold: (random) => ({ method: random.pick(METHODS), nodes: which(random), skip: random.below(4), blocks: random.pick([1, 1, 3, 8]), then: random.weighted(DISTURBANCES), depth: random.between(1, 8) }),
   pause: (random) => ({ ms: random.between(1, 40) }),
   blink: (random) => ({ ms: random.between(5, 60) }),
@@ -190,6 +191,16 @@ export class Player {
     let at = this.chain.canonical[Math.max(this.chain.start - 1, this.chain.head.number - depth)];
     for (let i = 0; i < blocks; i += 1) at = this.chain.build(at, Array.from({ length: payments }, () => this.newPayment(at.slots)));
     for (const i of nodes) this.nodes[i].follow(at);
+  }
+
+  // A node on a wrong fork, alone for a while or contradicted at once, and then beside one on the right chain.
+  async lone({ answers, ...rest }) {
+    const at = this.schedule.seed % 2;
+    if (answers > 0) this.nodes[1 - at].fault = { kind: 'away', left: answers };
+    this.fork({ nodes: [at], ...rest });
+    await this.world.catchUp(120);
+    this.mine({ blocks: 3, payments: 1 });
+    await this.world.catchUp(120);
   }
 
   stray({ nodes, more }) {

@@ -119,10 +119,44 @@ static void behind(void **state)
     assert_false(agree_behind(&unknown, 1000, 16));
 }
 
+/* Whether a block of ours may be taken back, and whether it is doubted. */
+static void gone(void **state)
+{
+    (void)state;
+
+    static const struct {
+        struct agree_voice voices[3];
+        size_t count;
+        enum agree_verdict gone, there;
+    } cases[] = {
+        {{UP(AGREE_OTHER)}, 1, AGREE_YES, AGREE_NO},
+        {{UP(AGREE_OTHER), DOWN(AGREE_SAME)}, 2, AGREE_YES, AGREE_NO},
+        {{DOWN(AGREE_SAME)}, 1, AGREE_YES, AGREE_YES},
+        {{UP(AGREE_OTHER), UP(AGREE_OTHER)}, 2, AGREE_YES, AGREE_NO},
+        {{UP(AGREE_OTHER), UP(AGREE_SAME)}, 2, AGREE_NO, AGREE_NO},
+        {{UP(AGREE_OTHER), TELLS(0, 1)}, 2, AGREE_NO, AGREE_NO},
+        {{UP(AGREE_OTHER), UP(AGREE_OTHER), UP(AGREE_SAME)}, 3, AGREE_YES, AGREE_NO},
+        {{UP(AGREE_OTHER), UP(AGREE_SAME), UP(AGREE_SAME)}, 3, AGREE_NO, AGREE_NO},
+        {{UP(AGREE_OTHER), UP(AGREE_SILENT)}, 2, AGREE_WAIT, AGREE_NO},
+        {{UP(AGREE_OTHER), LATE(WAIT_MS - 1)}, 2, AGREE_WAIT, AGREE_NO},
+        {{UP(AGREE_OTHER), LATE(WAIT_MS)}, 2, AGREE_YES, AGREE_NO},
+        {{UP(AGREE_SAME), UP(AGREE_SAME)}, 2, AGREE_NO, AGREE_YES},
+        {{UP(AGREE_SAME), TELLS(0, 1)}, 2, AGREE_NO, AGREE_YES},
+        {{UP(AGREE_SAME), UP(AGREE_SILENT)}, 2, AGREE_WAIT, AGREE_WAIT},
+        {{UP(AGREE_SAME), DOWN(AGREE_OTHER)}, 2, AGREE_NO, AGREE_YES},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        assert_int_equal(agree_gone(cases[i].voices, cases[i].count, WAIT_MS), cases[i].gone);
+        assert_int_equal(agree_there(cases[i].voices, cases[i].count, WAIT_MS), cases[i].there);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(verdicts),
+        cmocka_unit_test(gone),
         cmocka_unit_test(heads),
         cmocka_unit_test(behind),
     };

@@ -24,6 +24,7 @@ struct world {
     int64_t asked[16];
     size_t asked_count;
     bool broken; /* the database */
+    bool closed; /* something was confirmed */
 };
 
 static int on_latest(void *ctx, struct evm_block *out, struct err *err)
@@ -63,6 +64,13 @@ static int on_agreed(void *ctx, int64_t number, struct err *err)
             world->blocks[kept++] = world->blocks[i];
     }
     world->block_count = kept;
+    return 0;
+}
+
+static int on_closed(void *ctx, int64_t above, bool *any, struct err *err)
+{
+    (void)above, (void)err;
+    *any = ((struct world *)ctx)->closed;
     return 0;
 }
 
@@ -114,6 +122,7 @@ static void bench_open(struct bench *bench, bool by_time)
                                             .ctx = &bench->world,
                                             .waiting = on_waiting,
                                             .ask = on_ask,
+                                            .closed = on_closed,
                                             .agreed = on_agreed};
     bench->ceiling = ceiling_new(&options);
 }
@@ -312,6 +321,52 @@ static void what_is_over_the_bound_waits_for_the_next_step(void **state)
     ceiling_free(&bench.ceiling);
 }
 
+static int take_back(struct bench *bench, int64_t number)
+{
+    const struct follow_chain *view = ceiling_view(bench->ceiling);
+    struct follow_cursor block = {.number = number, .hash = "0xab"};
+    return view->gone(view->ctx, &block, number - 1, NULL);
+}
+
+static void what_was_confirmed_is_not_taken_back_by_one(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_open(&bench, false);
+    bench.world.forks = 90;
+    assert_int_equal(take_back(&bench, 95), 0);
+    assert_int_equal(bench.world.asked_count, 0);
+    bench.world.closed = true;
+    assert_int_equal(take_back(&bench, 95), -1);
+    /* Nothing above it is confirmed, and it is told of, until nobody has another block. */
+    assert_int_equal(step(&bench, 100), 94);
+    assert_int_equal(verdict(&bench), AGREE_NO);
+    assert_false(ceiling_left(bench.ceiling, 0));
+    assert_true(ceiling_left(bench.ceiling, 1));
+    bench.world.forks = NONE;
+    assert_int_equal(step(&bench, 100), 97);
+    assert_int_equal(verdict(&bench), AGREE_YES);
+    assert_false(ceiling_left(bench.ceiling, 1));
+    ceiling_free(&bench.ceiling);
+}
+
+static void what_nobody_has_any_more_is_taken_back(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_open(&bench, false);
+    bench.world.closed = true;
+    bench.world.forks = 90;
+    assert_int_equal(take_back(&bench, 95), -1);
+    bench.world.voices[0].up = false;
+    assert_int_equal(take_back(&bench, 95), 0);
+    bench.world.voices[0].up = true;
+    bench.world.forks = NONE;
+    assert_int_equal(step(&bench, 94), 94);
+    assert_int_equal(verdict(&bench), AGREE_YES);
+    ceiling_free(&bench.ceiling);
+}
+
 static void a_failure_is_handed_on(void **state)
 {
     (void)state;
@@ -339,6 +394,8 @@ int main(void)
         cmocka_unit_test(other_events_confirm_nothing),
         cmocka_unit_test(what_all_say_otherwise_is_wrong_and_told_once),
         cmocka_unit_test(what_is_over_the_bound_waits_for_the_next_step),
+        cmocka_unit_test(what_was_confirmed_is_not_taken_back_by_one),
+        cmocka_unit_test(what_nobody_has_any_more_is_taken_back),
         cmocka_unit_test(a_failure_is_handed_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
