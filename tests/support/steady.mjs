@@ -11,7 +11,7 @@ export class Steady {
 
   start() {
     this.running = true;
-    this.loops = [this.loop((wire) => this.kept(wire)), this.loop(() => this.fresh())];
+    this.loops = [this.loop('kept', () => this.kept()), this.loop('new', () => this.fresh())];
     return this;
   }
 
@@ -25,14 +25,15 @@ export class Steady {
     return ask(this.port, this.bytes);
   }
 
-  async loop(turn) {
+  async loop(what, turn) {
     while (this.running) {
+      const began = Date.now();
       try {
         const { status } = await turn();
         if (status === 200) this.served += 1;
         else this.failures.push(`status ${status}`);
       } catch (error) {
-        this.failures.push(error.message);
+        this.failures.push(`${what} connection, after ${Date.now() - began} ms: ${error.message}`);
       }
       await new Promise((resolve) => setTimeout(resolve, 2));
     }
