@@ -114,8 +114,12 @@ static void set_tls(struct health_check *check)
     const struct backend_tls_config *tls = check->config->tls;
     if (!tls || !is_tls(check) || check->pool->config->health->type == HEALTH_TCP)
         return;
-    if (tls->ca[0])
+    if (tls->ca[0]) {
+        /* As requests have it: these and no others, and as the file is now. */
         curl_easy_setopt(check->easy, CURLOPT_CAINFO, tls->ca);
+        curl_easy_setopt(check->easy, CURLOPT_CAPATH, NULL);
+        curl_easy_setopt(check->easy, CURLOPT_CA_CACHE_TIMEOUT, 0L);
+    }
     if (tls->certificate[0]) {
         curl_easy_setopt(check->easy, CURLOPT_SSLCERT, tls->certificate);
         curl_easy_setopt(check->easy, CURLOPT_SSLKEY, tls->key);

@@ -33,10 +33,10 @@ listeners: [{ address: "127.0.0.1:${port}" }]
 workers: "2"
 ops: { address: "127.0.0.1:${opsPort}" }
 limits: { header_bytes: 8KiB, headers: 40, uri_bytes: 1KiB }
-timeouts: { drain_delay: 0s, shutdown: 2s, request_head: 1s, request_body_idle: 1s, keepalive_idle: 3s }
+timeouts: { drain_delay: 0s, shutdown: 2s, request_head: 3s, request_body_idle: 3s, keepalive_idle: 3s }
 pools:
   echo: { backends: ["http://127.0.0.1:${origin.port}"] }
-  raw: { backends: ["http://127.0.0.1:${raw.port}"], timeouts: { response_head: 1s, body_idle: 1s } }
+  raw: { backends: ["http://127.0.0.1:${raw.port}"], timeouts: { response_head: 3s, body_idle: 3s } }
 routes:
   - { path: /, pool: echo }
   - { path: /raw, pool: raw }
