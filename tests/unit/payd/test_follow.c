@@ -30,7 +30,7 @@ struct model {
      * them anew. 0: never */
     int64_t stubborn, stubborn_block;
     int stubborn_tries;
-    bool foreign; /* what answers is of another chain */
+    bool foreign;      /* what answers is of another chain */
     bool ranges_empty; /* it leaves everything out where it is asked about more than one block */
     /* And so in these calls, of which the first is 1. 0: never */
     int64_t stray_from, stray_to, calls;
