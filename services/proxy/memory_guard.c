@@ -23,14 +23,24 @@
 #define SPENT_FROM 950
 #define SPENT_TO   920
 
-/* The names of the two versions' files. */
+#define CACHES 3
+
+/* The names of the two versions' files, and lines of memory.stat: what the kernel gives up before
+ * it kills. */
 struct cgroup_names {
-    const char *limit, *used, *inactive;
+    const char *limit, *used, *caches[CACHES];
 };
 
-static const struct cgroup_names names_v1 = {"memory.limit_in_bytes", "memory.usage_in_bytes",
-                                             "total_inactive_file "};
-static const struct cgroup_names names_v2 = {"memory.max", "memory.current", "inactive_file "};
+static const struct cgroup_names names_v1 = {
+    .limit = "memory.limit_in_bytes",
+    .used = "memory.usage_in_bytes",
+    .caches = {"\ntotal_inactive_file ", "\ntotal_active_file "},
+};
+static const struct cgroup_names names_v2 = {
+    .limit = "memory.max",
+    .used = "memory.current",
+    .caches = {"\ninactive_file ", "\nactive_file ", "\nslab_reclaimable "},
+};
 
 struct cgroup {
     int used, stat; /* descriptors; -1: none */
@@ -173,16 +183,19 @@ static int64_t resident(const struct memory_guard *guard)
     return space ? strtoll(space, NULL, 10) * guard->page : 0;
 }
 
-/* Without pages of files that nobody has used of late: those go when others are wanted. */
+/* Pages of files in a tmpfs are not among the caches. */
 static int64_t cgroup_used(const struct cgroup *cgroup)
 {
     char text[TEXT_MAX];
     if (cgroup->limit == 0 || !read_text(cgroup->used, text))
         return 0;
-    int64_t used = strtoll(text, NULL, 10);
-    const char *at = read_text(cgroup->stat, text) ? strstr(text, cgroup->names->inactive) : NULL;
-    int64_t inactive = at ? strtoll(at + strlen(cgroup->names->inactive), NULL, 10) : 0;
-    return inactive < used ? used - inactive : 0;
+    int64_t used = strtoll(text, NULL, 10), cache = 0;
+    bool told = read_text(cgroup->stat, text);
+    for (size_t i = 0; told && i < CACHES && cgroup->names->caches[i]; i++) {
+        const char *line = cgroup->names->caches[i], *at = strstr(text, line);
+        cache += at ? strtoll(at + strlen(line), NULL, 10) : 0;
+    }
+    return cache < used ? used - cache : 0;
 }
 
 static bool tighter(const struct memory_state *a, const struct memory_state *b)

@@ -17,7 +17,7 @@ enum memory_level {
 };
 
 /* Bytes of the measure that is nearest to its limit: resident memory of the process, or what its
- * cgroup cannot give back at once. */
+ * cgroup has besides caches. */
 struct memory_state {
     int64_t used, limit;
     enum memory_level level;

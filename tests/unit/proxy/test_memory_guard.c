@@ -72,7 +72,8 @@ static void the_tightest_cgroup_counts(void **state)
         {"memory.max", "max\n"},
         {"a/memory.max", "1000\n"},
         {"a/memory.current", "990\n"},
-        {"a/memory.stat", "anon 1\ninactive_anon 7\ninactive_file 490\nactive_file 3\n"},
+        {"a/memory.stat",
+         "anon 1\ninactive_anon 7\ninactive_file 400\nactive_file 50\nslab_reclaimable 40\n"},
         {"a/b/memory.max", "2000\n"},
         {"a/b/memory.current", "1\n"},
         {"memory/memory.limit_in_bytes", "9223372036854771712\n"},
@@ -105,7 +106,9 @@ static void the_tightest_cgroup_counts(void **state)
 
     put(dir, "memory/memory.limit_in_bytes", "400\n");
     put(dir, "memory/memory.usage_in_bytes", "1000\n");
-    put(dir, "memory/memory.stat", "inactive_file 999\ntotal_inactive_file 700\n");
+    put(dir, "memory/memory.stat",
+        "cache 1\ninactive_file 999\nactive_file 999\ntotal_inactive_file 600\ntotal_active_file "
+        "100\n");
     guard = memory_guard_new(dir, "/a/b");
     seen = look(guard, 1);
     assert_int_equal(seen.used, 300);
