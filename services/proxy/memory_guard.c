@@ -1,5 +1,5 @@
 /* Files of the kernel are opened once and read again and again: a look costs some microseconds, and
- * one loop in 50 ms takes it. */
+ * one loop at a time takes it. */
 #include "services/proxy/memory_guard.h"
 
 #include "libcommon/log.h"
@@ -13,11 +13,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LOOK_EVERY_NS 50000000LL
-#define TEXT_MAX      8192
-#define CGROUPS       "/sys/fs/cgroup"
+/* Clients can fill hundreds of megabytes a second: near the limit it is looked at more often. */
+#define LOOK_NS      20000000LL
+#define LOOK_NEAR_NS 5000000LL
+#define TEXT_MAX     8192
+#define CGROUPS      "/sys/fs/cgroup"
 
 /* In thousandths of the limit. */
+#define NEAR_FROM  750
 #define SHORT_FROM 900
 #define SHORT_TO   850
 #define SPENT_FROM 950
@@ -57,9 +60,14 @@ struct memory_guard {
     bool untrimmed; /* of who trims */
 };
 
+static int64_t share_of(int64_t used, int64_t limit)
+{
+    return limit > 0 ? (int64_t)((double)used * 1000 / (double)limit) : 0;
+}
+
 enum memory_level memory_guard_judge(enum memory_level now, int64_t used, int64_t limit)
 {
-    int64_t share = limit > 0 ? (int64_t)((double)used * 1000 / (double)limit) : 0;
+    int64_t share = share_of(used, limit);
     if (share >= (now == MEMORY_SPENT ? SPENT_TO : SPENT_FROM))
         return MEMORY_SPENT;
     return share >= (now == MEMORY_FINE ? SHORT_FROM : SHORT_TO) ? MEMORY_SHORT : MEMORY_FINE;
@@ -242,7 +250,8 @@ void memory_guard_look(struct memory_guard *guard, int64_t now_ns)
     atomic_store_explicit(&guard->level, (int)state.level, memory_order_relaxed);
     if (state.level != before)
         tell(&state);
-    atomic_store(&guard->next_ns, now_ns + LOOK_EVERY_NS);
+    bool near = share_of(state.used, state.limit) >= NEAR_FROM;
+    atomic_store(&guard->next_ns, now_ns + (near ? LOOK_NEAR_NS : LOOK_NS));
 }
 
 enum memory_level memory_guard_level(const struct memory_guard *guard)

@@ -35,7 +35,7 @@ void memory_guard_free(struct memory_guard **guard);
 
 /* Of the resident memory, in bytes; 0: the machine's. Any thread. */
 void memory_guard_limit(struct memory_guard *guard, int64_t limit);
-/* Measures where nobody has in the last 50 ms. Any thread. */
+/* Measures where nobody has in the last 20 ms, or near the limit 5 ms. Any thread. */
 void memory_guard_look(struct memory_guard *guard, int64_t now_ns);
 enum memory_level memory_guard_level(const struct memory_guard *guard);
 struct memory_state memory_guard_state(const struct memory_guard *guard);

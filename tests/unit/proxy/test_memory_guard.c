@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-#define LOOK_NS 50000000LL
+#define LOOK_NS 20000000LL
 
 static void levels_and_the_way_back(void **state)
 {
